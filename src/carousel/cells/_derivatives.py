@@ -1,0 +1,27 @@
+"""Derivatives of the activations, taken from what the activation put out."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+__all__ = ["d_identity", "d_relu", "d_sigmoid", "d_tanh"]
+
+
+def d_sigmoid(sigmoid_output: Tensor) -> Tensor:
+    """sigmoid'(a) = s (1 - s), from s = sigmoid(a)."""
+    return sigmoid_output * (1 - sigmoid_output)
+
+
+def d_tanh(tanh_output: Tensor) -> Tensor:
+    """tanh'(a) = 1 - y^2, from y = tanh(a)."""
+    return 1 - tanh_output * tanh_output
+
+
+def d_relu(relu_output: Tensor) -> Tensor:
+    """relu'(a) = 1 where the output is positive, else 0; 0 at the kink and 1 at NaN, as in torch."""
+    return (~(relu_output <= 0)).to(relu_output.dtype)
+
+
+def d_identity(identity_output: Tensor) -> Tensor:
+    """1, in the shape of the output."""
+    return identity_output.new_ones(identity_output.shape)

@@ -1,0 +1,104 @@
+"""Tensors over time with a power of two beside them, so that 1e-400 is a number and not 0.
+
+A gradient that halves at every step leaves float32 after 126 steps. Multiplying by a power of two
+is exact, so keeping one exponent for each step and sequence loses nothing and forgets nothing:
+an exact zero stays distinguishable from a value that the dtype cannot hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Scaled", "binary_exponent", "largest", "power_of_two"]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """``mantissa * 2 ** exponent``, the exponent shared by the units of one step and sequence."""
+
+    mantissa: Tensor  # [T, B, H]
+    exponent: Tensor | None = None  # [T, B] int32; None where it is 0 throughout
+
+    def value(self) -> Tensor:
+        """The plain tensor [T, B, H]: what the dtype cannot hold becomes 0 or infinite."""
+        if self.exponent is None:
+            return self.mantissa
+        half = self.exponent.div(2, rounding_mode="floor")
+        scaled = self.mantissa.double() * power_of_two(half).unsqueeze(-1)
+        scaled = scaled * power_of_two(self.exponent - half).unsqueeze(-1)
+        return scaled.to(self.mantissa.dtype)
+
+    def log2_norm(self) -> Tensor:
+        """log2 of the Euclidean norm over the units [T, B] float64; -inf is an exact zero."""
+        mantissa = self.mantissa.double()
+        scale = largest(mantissa)
+        safe = torch.where((scale > 0) & scale.isfinite(), scale, torch.ones_like(scale))
+        norm = torch.linalg.vector_norm(mantissa / safe.unsqueeze(-1), dim=-1)
+        log2 = norm.log2() + safe.log2()
+        return log2 if self.exponent is None else log2 + self.exponent
+
+    def log2_largest(self) -> Tensor:
+        """log2 of the largest absolute entry over the units [T, B] float64."""
+        log2 = largest(self.mantissa.double()).log2()
+        return log2 if self.exponent is None else log2 + self.exponent
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Scaled:
+        """Apply to mantissa and exponent alike what only rearranges steps and sequences."""
+        exponent = None if self.exponent is None else function(self.exponent)
+        return Scaled(function(self.mantissa), exponent)
+
+    def linear(self, function: Callable[[Tensor], Tensor]) -> Scaled:
+        """Apply a map that is linear and acts on the units of one step and sequence alone."""
+        return Scaled(function(self.mantissa), self.exponent)
+
+    def __add__(self, other: Scaled) -> Scaled:
+        if self.exponent is None and other.exponent is None:
+            return Scaled(self.mantissa + other.mantissa)
+        exponent = torch.maximum(self._ceiling(), other._ceiling())
+        return Scaled(self._at(exponent) + other._at(exponent), exponent)
+
+    def exponents(self) -> Tensor:
+        """The exponents [T, B] int32, written out where they are 0."""
+        if self.exponent is not None:
+            return self.exponent
+        return self.mantissa.new_zeros(self.mantissa.shape[:-1], dtype=torch.int32)
+
+    def _at(self, exponent: Tensor) -> Tensor:
+        shift = power_of_two(self.exponents() - exponent).to(self.mantissa.dtype)
+        return self.mantissa * shift.unsqueeze(-1)
+
+    def _ceiling(self) -> Tensor:
+        # The size of the largest entry; nothing below the exponent 0 of an all-zero row may win.
+        size = largest(self.mantissa)
+        lowest = torch.full_like(self.exponents(), torch.iinfo(torch.int32).min // 2)
+        return torch.where(size == 0, lowest, self.exponents() + binary_exponent(size))
+
+    @staticmethod
+    def cat(parts: Sequence[Scaled], dim: int) -> Scaled:
+        """Join along steps (0) or sequences (1)."""
+        mantissa = torch.cat([part.mantissa for part in parts], dim)
+        if all(part.exponent is None for part in parts):
+            return Scaled(mantissa)
+        return Scaled(mantissa, torch.cat([part.exponents() for part in parts], dim))
+
+
+def largest(tensor: Tensor) -> Tensor:
+    """The largest absolute value over the last axis; NaN where there is one."""
+    return tensor.abs().amax(dim=-1)
+
+
+def binary_exponent(size: Tensor) -> Tensor:
+    """k with size in [2^(k-1), 2^k), int32; 0 where size is zero, infinite or NaN."""
+    exponent: Tensor = torch.frexp(size).exponent
+    return torch.where(size.isfinite(), exponent, torch.zeros_like(exponent))
+
+
+def power_of_two(exponent: Tensor) -> Tensor:
+    """2.0 ** exponent as float64, exact; exponents are cut to those of normal numbers."""
+    # Written as bits: torch.exp2 and torch.ldexp go through vectorised pow, which may round.
+    bits = exponent.to(torch.int64).clamp(-1022, 1023) + 1023
+    return (bits << 52).view(torch.float64)

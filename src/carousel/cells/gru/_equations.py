@@ -1,0 +1,84 @@
+"""GRU in the form of ``torch.nn.GRU``: the step, its replay, its derivative.
+
+Source: Cho et al. 2014, with the reset gate applied after the recurrent product as cuDNN and
+torch have it; the derivation of the derivative is in README.md beside this file.
+
+    a_r = W_ir x_t + b_ir + W_hr h_{t-1} + b_hr          r = sigmoid(a_r)
+    a_z = W_iz x_t + b_iz + W_hz h_{t-1} + b_hz          z = sigmoid(a_z)
+    q   = W_hn h_{t-1} + b_hn
+    a_n = W_in x_t + b_in + r * q                        n = tanh(a_n)
+    h_t = (1 - z) * n + z * h_{t-1}
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from carousel.cells._cell import Cell, Linearisation, State, Trajectory, Weights
+from carousel.cells._derivatives import d_sigmoid, d_tanh
+
+__all__ = ["GRU"]
+
+GATES = ("r", "z", "n")
+
+
+def step(x: Tensor, state: State, weights: Weights) -> State:
+    """One step of the equations: x [B, I], state (h [B, H],) -> the next state."""
+    (h,) = state
+    return (replay(x, h, state, weights).h,)
+
+
+def replay(x: Tensor, h_prev: Tensor, start: State, weights: Weights) -> Trajectory:
+    """All steps at once, where every h_{t-1} is known: the equations without any scan.
+
+    Args:
+        x: inputs [T, B, I].
+        h_prev: the state h that each step started from [T, B, H].
+        start: (h_0 [B, H],), already the first row of ``h_prev``.
+        weights: of this layer and direction.
+    """
+    x_r, x_z, x_n = linear(x, weights.w_ih, weights.b_ih).chunk(3, dim=-1)
+    q_r, q_z, q = linear(h_prev, weights.w_hh, weights.b_hh).chunk(3, dim=-1)
+    a_r, a_z = x_r + q_r, x_z + q_z
+    r, z = torch.sigmoid(a_r), torch.sigmoid(a_z)
+    a_n = x_n + r * q
+    n = torch.tanh(a_n)
+    h = (1 - z) * n + z * h_prev
+    return Trajectory(
+        h_prev=h_prev,
+        c_prev=None,
+        h=h,
+        c=None,
+        gates={"r": r, "z": z, "n": n},
+        pre_activations={"r": a_r, "z": a_z, "n": a_n},
+        recurrent_n=q,
+    )
+
+
+def linearise(trajectory: Trajectory, weights: Weights) -> Linearisation:
+    """The derivative of each step, in the reverse order of ``step``.
+
+    h_t = (1 - z) * n + z * h_{t-1}    d_a_n = d_h * (1 - z) * n'    d_a_z = d_h * (h_{t-1} - n) * z'
+                                       d_h_{t-1} = d_h * z
+    a_n = ... + r * q                  d_a_r = d_a_n * q * r'        d_q = d_a_n * r
+    q, a_r, a_z                        d_h_{t-1} += (d_a_r, d_a_z, d_q) @ W_hh
+    """
+    r, z, n = (trajectory.gates[gate] for gate in GATES)
+    assert trajectory.recurrent_n is not None
+    n_from_h = (1 - z) * d_tanh(n)
+    z_from_h = (trajectory.h_prev - n) * d_sigmoid(z)
+    r_from_h = n_from_h * trajectory.recurrent_n * d_sigmoid(r)
+    q_from_h = n_from_h * r
+    return Linearisation(
+        from_h=torch.stack([r_from_h, z_from_h, q_from_h, z], dim=-2),
+        from_c=None,
+        c_from_h=None,
+        n_from_h=n_from_h,
+        weights=weights,
+        gates=len(GATES),
+    )
+
+
+GRU = Cell(name="GRU", gates=GATES, has_c=False, step=step, replay=replay, linearise=linearise)

@@ -1,0 +1,20 @@
+"""Exact quantities over time, computed from traces: numbers, no opinions."""
+
+from carousel.flow._flow import Flow, LayerFlow
+from carousel.flow._horizon import Horizon
+from carousel.flow._jacobian import JacobianNorms
+from carousel.flow._nonfinite import NonFinite
+from carousel.flow._quantities import Category
+from carousel.flow._watch import Watcher, measure, watch
+
+__all__ = [
+    "Category",
+    "Flow",
+    "Horizon",
+    "JacobianNorms",
+    "LayerFlow",
+    "NonFinite",
+    "Watcher",
+    "measure",
+    "watch",
+]

@@ -1,0 +1,171 @@
+"""The memory horizon: how fast the product of Jacobians decays with the lag.
+
+    lambda = d/dk ln ||V ds_T/ds_{T-k}||_F        horizon = -1 / lambda steps
+
+V holds a few random orthonormal rows. The rate does not depend on which rows or which norm, once
+the first steps, in which they turn towards the slowest direction, are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from carousel.flow._jacobian import frobenius, log_norms_by_lag
+from carousel.watch import Trace
+
+__all__ = ["Horizon", "horizon"]
+
+ROWS = 16  # directions that are pulled back
+LEAST_LAGS = 8  # fewer than these give no rate
+MOST_WINDOWS = 8  # windows in which each sequence gives a rate of its own
+# Student's t at 97.5 % for 1 .. 30 degrees of freedom; 1.96 beyond.
+T_QUANTILES = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+Kind = Literal["decaying", "growing", "level", "zero", "nonfinite", "too short"]
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """The rate of the Jacobian product by lag, and the horizon that follows from it.
+
+    ``kind`` says which case it is: *decaying* and *growing* by the sign of the rate, *level* where
+    the interval holds both signs, *zero* where the product becomes exactly zero, *nonfinite* where
+    it is NaN or infinite, *too short* where there are not enough steps for a rate.
+    """
+
+    kind: Kind
+    rate: float  # per step, natural logarithm; NaN where there is none
+    rate_interval: tuple[float, float]  # 95 %, from the batch and windows of time
+    lags: int  # steps over which the rate was taken, or until the product was zero
+
+    @property
+    def steps(self) -> float | None:
+        """-1 / rate: steps in which the gradient falls to 1/e; None unless it decays."""
+        return -1 / self.rate if self.rate < 0 and math.isfinite(self.rate) else None
+
+    @property
+    def steps_interval(self) -> tuple[float, float] | None:
+        """The horizon at both ends of the interval; infinite where the rate may be zero."""
+        if self.steps is None:
+            return None
+        low, high = self.rate_interval
+        return -1 / low, (-1 / high if high < 0 else math.inf)
+
+    @property
+    def half_life(self) -> float | None:
+        """ln 2 / -rate: steps in which the gradient halves; None unless it decays."""
+        return None if self.steps is None else self.steps * math.log(2)
+
+    def __str__(self) -> str:
+        return SENTENCES[self.kind](self)
+
+
+def horizon(trace: Trace) -> Horizon:
+    """Measure the horizon of one layer; see ``LayerFlow.horizon``."""
+    log = log_norms_by_lag(trace, _random_rows(trace), frobenius)
+    return horizon_of(log)
+
+
+def horizon_of(log_norms: Tensor) -> Horizon:
+    """The horizon of given log norms by lag.
+
+    Args:
+        log_norms: natural logarithms [L, B]; NaN from where a sequence has no further lag.
+    """
+    none = (math.nan, math.nan)
+    count = int((~log_norms.isnan()).sum(0).max())
+    if bool(log_norms[0].isnan().any()) or bool((log_norms == math.inf).any()):
+        return Horizon("nonfinite", math.nan, none, 0)
+    reached_zero = (log_norms == -math.inf).any(0)
+    if bool(reached_zero.all()):
+        first = (log_norms == -math.inf).int().argmax(0)
+        return Horizon("zero", -math.inf, (-math.inf, -math.inf), int(first.max()))
+    rates, spans = _window_rates(log_norms[:, ~reached_zero])
+    if not rates:
+        return Horizon("too short", math.nan, none, count - 1)
+    rate = sum(r * s for r, s in zip(rates, spans, strict=True)) / sum(spans)
+    margin = _margin(rates)
+    interval = (rate - margin, rate + margin)
+    kind: Kind = "decaying" if interval[1] < 0 else "growing" if interval[0] > 0 else "level"
+    return Horizon(kind, rate, interval, count - 1)
+
+
+def _window_rates(log_norms: Tensor) -> tuple[list[float], list[int]]:
+    """Rates per step in windows of each sequence, and how many steps each window spans."""
+    rates: list[float] = []
+    spans: list[int] = []
+    for column in log_norms.T:
+        known = column[~column.isnan()].tolist()
+        first = min(len(known) // 4, 50)  # the transient, in which the rows turn
+        last = len(known) - 1
+        if last - first < LEAST_LAGS:
+            continue
+        windows = max(2, min(MOST_WINDOWS, (last - first) // LEAST_LAGS))
+        marks = [first + (last - first) * k // windows for k in range(windows + 1)]
+        for begin, end in zip(marks, marks[1:], strict=False):
+            rates.append((known[end] - known[begin]) / (end - begin))
+            spans.append(end - begin)
+    return rates, spans
+
+
+def _margin(rates: list[float]) -> float:
+    """Half the width of the 95 % interval of the mean."""
+    count = len(rates)
+    mean = sum(rates) / count
+    variance = sum((rate - mean) ** 2 for rate in rates) / (count - 1)
+    quantile = T_QUANTILES[count - 2] if count - 1 <= len(T_QUANTILES) else 1.96
+    return quantile * math.sqrt(variance / count)
+
+
+def _random_rows(trace: Trace) -> Tensor:
+    units = trace.trajectory.h.shape[-1]
+    if trace.trajectory.c is not None:
+        units += trace.trajectory.c.shape[-1]
+    draws = torch.randn(units, min(ROWS, units), generator=torch.Generator().manual_seed(0))
+    orthonormal: Tensor = torch.linalg.qr(draws).Q
+    return orthonormal.T
+
+
+def _decaying(h: Horizon) -> str:
+    assert h.half_life is not None and h.steps is not None and h.steps_interval is not None
+    low, high = h.steps_interval
+    return (
+        f"Going back in time, the gradient halves every {h.half_life:.3g} steps: "
+        f"horizon {h.steps:.3g} steps (95 % interval {low:.3g} to {high:.3g})."
+    )
+
+
+def _growing(h: Horizon) -> str:
+    return (
+        f"Going back in time, the gradient grows: it doubles every {math.log(2) / h.rate:.3g} steps "
+        f"(rate {h.rate:+.3g} per step, 95 % interval {h.rate_interval[0]:+.3g} to "
+        f"{h.rate_interval[1]:+.3g})."
+    )
+
+
+def _level(h: Horizon) -> str:
+    return (
+        f"Over {h.lags} steps the gradient neither decays nor grows measurably: rate {h.rate:+.2g} "
+        f"per step, 95 % interval {h.rate_interval[0]:+.2g} to {h.rate_interval[1]:+.2g}."
+    )
+
+
+SENTENCES = {
+    "decaying": _decaying,
+    "growing": _growing,
+    "level": _level,
+    "zero": lambda h: f"The gradient is exactly zero from {h.lags} steps back on.",
+    "nonfinite": lambda h: "The product of the Jacobians is not finite: no horizon.",
+    "too short": lambda h: (
+        f"Not enough steps for a horizon: {h.lags} lags, at least {2 * LEAST_LAGS} are needed."
+    ),
+}

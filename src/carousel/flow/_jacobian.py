@@ -1,0 +1,116 @@
+"""Products of step Jacobians, from each sequence's last step backward, on a running scale.
+
+    ds_T/ds_t = J_T J_{T-1} .. J_{t+1},   s = (h, c) of the LSTM, s = h of the others
+
+Rows of the product are pulled back one step at a time through the hand-written adjoint, so no
+Jacobian is ever formed, and a power of two beside each product keeps 1e-400 a number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from carousel._errors import CarouselError
+from carousel.cells import pull_back
+from carousel.flow._running import in_running_order
+from carousel.watch import Trace
+
+__all__ = ["JacobianNorms", "jacobian_norms", "log_norms_by_lag"]
+
+Norm = Callable[[Tensor], Tensor]  # [R, B, S] -> [B]
+
+
+@dataclass(frozen=True, eq=False)
+class JacobianNorms:
+    """``||ds_T/ds_t||`` by lag, T the last valid step of each sequence.
+
+    Where a lag is not there, because the sequence is shorter or the state was changed on the way
+    by operations outside the module, the value is NaN; -inf is an exact zero.
+    """
+
+    lags: Tensor  # [L] int64, 0 .. L-1 steps back
+    log10: Tensor  # [L, B] float64
+
+
+def jacobian_norms(trace: Trace, norm: str = "spectral") -> JacobianNorms:
+    """The norm of the full product for every lag; see ``LayerFlow.jacobian_norms``."""
+    known = NORMS.get(norm)
+    if known is None:
+        raise CarouselError(f"There is no norm {norm!r}. Expected one of: {', '.join(NORMS)}.")
+    units = trace.trajectory.h.shape[-1]
+    if trace.trajectory.c is not None:
+        units += trace.trajectory.c.shape[-1]
+    log = log_norms_by_lag(trace, torch.eye(units), known)
+    return JacobianNorms(torch.arange(log.shape[0]), log / math.log(10))
+
+
+def log_norms_by_lag(trace: Trace, rows: Tensor, norm: Norm) -> Tensor:
+    """ln norm(rows @ ds_T/ds_t) for every lag, [L, B] float64.
+
+    Args:
+        trace: of one layer.
+        rows: [R, S] to pull back; the identity gives the product itself.
+        norm: of the pulled rows.
+    """
+    trace = in_running_order(trace)
+    with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
+        return _by_lag(_pull_rows(trace, rows, norm), trace.lengths)
+
+
+def _pull_rows(trace: Trace, rows: Tensor, norm: Norm) -> Tensor:
+    """ln norm at every step t, [T, B]; NaN at padding."""
+    h, c = trace.trajectory.h, trace.trajectory.c
+    steps, batch, outputs = h.shape
+    begin = rows.to(h).unsqueeze(1).expand(-1, batch, -1)
+    step = pull_back(trace.cell.linearise(trace.trajectory, trace.weights))
+    crossings = dict(zip(trace.boundaries, trace.handed_over.to(h), strict=True))
+    v = torch.zeros_like(begin)
+    exponent = torch.zeros(batch, dtype=torch.float64, device=h.device)
+    found = torch.full((steps, batch), torch.nan, dtype=torch.float64, device=h.device)
+    for t in range(steps - 1, -1, -1):
+        starts = (trace.lengths - 1 == t).unsqueeze(-1)
+        if bool(starts.any()):
+            v = torch.where(starts, begin, v)
+            exponent = torch.where(starts.squeeze(-1), 0.0, exponent)
+        size = v.abs().amax(dim=(0, 2)).double()
+        shift = torch.where(size.isfinite(), torch.frexp(size).exponent.double(), 0.0)
+        v = v * torch.exp2(-shift).to(v).unsqueeze(-1)
+        exponent = exponent + shift
+        found[t] = norm(v).double().log() + exponent * math.log(2)
+        v_h, v_c = v[..., :outputs], v[..., outputs:] if c is not None else None
+        v_h, v_c = step(t, v_h, v_c)
+        v = v_h if v_c is None else torch.cat([v_h, v_c], dim=-1)
+        if t in crossings:
+            v = v * crossings[t].unsqueeze(-1)
+    return torch.where(trace.valid, found, torch.nan)
+
+
+def _by_lag(by_step: Tensor, lengths: Tensor) -> Tensor:
+    """From [T, B] by step to [T, B] by steps back from each sequence's last one."""
+    lags = torch.arange(by_step.shape[0], device=by_step.device).unsqueeze(1)
+    step = lengths.unsqueeze(0) - 1 - lags
+    found = by_step.gather(0, step.clamp(min=0))
+    return torch.where(step >= 0, found, torch.nan)
+
+
+def frobenius(rows: Tensor) -> Tensor:
+    """sqrt of the sum of squares, [R, B, S] -> [B]."""
+    return torch.linalg.vector_norm(rows, dim=(0, 2))
+
+
+def _spectral(rows: Tensor) -> Tensor:
+    """The largest singular value, [R, B, S] -> [B]."""
+    matrices = rows.transpose(0, 1)
+    finite = matrices.isfinite().all(dim=(1, 2))
+    gram = torch.where(finite[:, None, None], matrices, 0.0)
+    gram = gram @ gram.transpose(1, 2)
+    largest = torch.linalg.eigvalsh(gram)[:, -1].clamp(min=0).sqrt()
+    return torch.where(finite, largest, torch.nan)
+
+
+NORMS: dict[str, Norm] = {"spectral": _spectral, "frobenius": frobenius}

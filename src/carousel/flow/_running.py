@@ -1,0 +1,26 @@
+"""A trace in the order in which its layer runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from carousel.watch import Trace, turner
+
+__all__ = ["in_running_order"]
+
+
+def in_running_order(trace: Trace) -> Trace:
+    """The trace as it is, or, for the reverse direction, each sequence turned around."""
+    if trace.direction == "forward":
+        return trace
+    turn = turner(trace.lengths, trace.x.shape[0])
+    return replace(
+        trace,
+        x=turn(trace.x),
+        trajectory=trace.trajectory.map(turn),
+        d_h=trace.d_h.map(turn),
+        d_c=None if trace.d_c is None else trace.d_c.map(turn),
+        d_h_injected=trace.d_h_injected.map(turn),
+        d_c_injected=None if trace.d_c_injected is None else trace.d_c_injected.map(turn),
+        direction="forward",
+    )

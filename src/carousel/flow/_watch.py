@@ -1,0 +1,172 @@
+"""``carousel.watch`` and ``carousel.measure``: from a live model to a Flow."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from carousel._errors import CarouselError
+from carousel.flow._flow import Flow, LayerFlow
+from carousel.watch import Recorder
+
+__all__ = ["Watcher", "measure", "watch"]
+
+
+class Watcher(Recorder):
+    """A recorder whose last pass can be read as a ``Flow``."""
+
+    _flow: tuple[int, Flow] | None = None
+
+    @property
+    def flow(self) -> Flow:
+        """The flow of the last recorded backward pass, computed when it is first asked for.
+
+        Raises:
+            CarouselError: no backward pass has been recorded.
+        """
+        if self._flow is None or self._flow[0] != self.passes_recorded:
+            layers = [LayerFlow(trace) for trace in self.traces()]
+            self._flow = (self.passes_recorded, Flow({layer.name: layer for layer in layers}))
+        return self._flow[1]
+
+
+def watch(model: nn.Module, *, every: int = 1) -> Watcher:
+    """Watch the recurrent modules of a live model, without changing what it computes.
+
+        with carousel.watch(model) as watcher:
+            loss = loss_fn(model(x), y)
+            loss.backward()
+        flow = watcher.flow
+
+    Args:
+        model: any module holding ``torch.nn.RNN``, ``LSTM``, ``GRU``, or their ``*Cell`` modules
+            called in a loop of the user's own.
+        every: record the first backward pass and then each ``every``-th.
+
+    Raises:
+        CarouselError: the model holds nothing to watch, is compiled, or lies on the meta device.
+    """
+    return Watcher(model, every=every)
+
+
+def measure(
+    model: nn.Module, batch: Any, loss_fn: Callable[..., Tensor] | None = None
+) -> Flow:
+    """Measure one batch: forward and backward, no training step, nothing of the model changed.
+
+    The parameters' ``.grad``, the buffers and the state of the random generators are afterwards
+    what they were before.
+
+    Args:
+        model: any model that ``watch`` accepts, in the mode (train or eval) that it is in.
+        batch: what ``loss_fn`` needs; or, without ``loss_fn``, a function without arguments that
+            runs the model and returns the loss.
+        loss_fn: ``loss_fn(model, batch)`` if its first parameter is named ``model``; otherwise
+            ``loss_fn(model(inputs), target)`` with ``batch = (inputs, target)``.
+
+    Raises:
+        CarouselError: the model or the loss does not accept the batch, or the loss is not a scalar
+            that depends on a recurrent module.
+    """
+    run = _closure(model, batch, loss_fn)
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices), _Buffers(model), torch.enable_grad():
+        watcher = Watcher(model, keep_outputs=True)
+        with watcher:
+            loss = _loss(run, batch)
+            if watcher.outputs:
+                # Towards the outputs alone: nothing accumulates in any parameter.
+                torch.autograd.grad(loss, watcher.outputs, allow_unused=True)
+        return watcher.flow
+
+
+def _closure(
+    model: nn.Module, batch: Any, loss_fn: Callable[..., Tensor] | None
+) -> Callable[[], Any]:
+    if loss_fn is None:
+        if isinstance(batch, Tensor):
+            raise CarouselError(
+                "Expected a function that computes the loss, got a loss that is already computed: "
+                "its forward pass was over before Carousel could listen. Call "
+                "carousel.measure(model, lambda: loss_fn(model(x), y)) or "
+                "carousel.measure(model, (x, y), loss_fn)."
+            )
+        if not callable(batch):
+            raise CarouselError(
+                f"Expected measure(model, batch, loss_fn) or measure(model, function), got "
+                f"{_described(batch)} and no loss_fn."
+            )
+        closure: Callable[[], Any] = batch
+        return closure
+    if not callable(loss_fn):
+        raise CarouselError(f"Expected loss_fn to be callable, got {_described(loss_fn)}.")
+    if _takes_model(loss_fn):
+        return lambda: loss_fn(model, batch)
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise CarouselError(
+            f"Expected batch = (inputs, target) for loss_fn(model(inputs), target), got "
+            f"{_described(batch)}. For anything else name the first parameter of loss_fn `model`; "
+            "it is then called as loss_fn(model, batch)."
+        )
+    inputs, target = batch
+    return lambda: loss_fn(model(inputs), target)
+
+
+def _takes_model(loss_fn: Callable[..., Any]) -> bool:
+    try:
+        parameters = list(inspect.signature(loss_fn).parameters)
+    except (TypeError, ValueError):  # some builtins have no signature
+        return False
+    return bool(parameters) and parameters[0] == "model"
+
+
+def _loss(run: Callable[[], Any], batch: Any) -> Tensor:
+    try:
+        loss = run()
+    except CarouselError:
+        raise
+    except Exception as error:
+        raise CarouselError(
+            f"The model or the loss did not accept the batch: {type(error).__name__}: {error}\n"
+            f"The batch was {_described(batch)}."
+        ) from error
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        raise CarouselError(
+            f"Expected the loss to be a scalar tensor, got {_described(loss)}. "
+            "Reduce it, for example with .mean()."
+        )
+    if not loss.requires_grad:
+        raise CarouselError(
+            "The loss does not depend on anything that takes a gradient. Do not detach the model's "
+            "output, and do not compute it under torch.no_grad()."
+        )
+    return loss.reshape(())
+
+
+def _described(thing: Any) -> str:
+    """What a thing is, with shapes where it has them."""
+    if isinstance(thing, Tensor):
+        return f"a {str(thing.dtype).removeprefix('torch.')} tensor {list(thing.shape)}"
+    if isinstance(thing, (tuple, list)) and not hasattr(thing, "_fields"):
+        inside = ", ".join(_described(part) for part in thing[:4])
+        return f"a {type(thing).__name__} of {len(thing)} ({inside}{', ..' * (len(thing) > 4)})"
+    return f"a {type(thing).__name__}"
+
+
+class _Buffers:
+    """Puts a model's buffers (running statistics) back to what they were."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def __enter__(self) -> None:
+        self.saved = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+
+    def __exit__(self, *_: object) -> None:
+        with torch.no_grad():
+            for buffer, saved in self.saved:
+                buffer.copy_(saved)

@@ -1,0 +1,176 @@
+"""The modules of ``torch.nn`` that can be watched, and what is particular to each."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from carousel._errors import CarouselError
+from carousel.cells import Cell, Weights, cell_named
+
+__all__ = ["RECURRENT", "Spec", "find_recurrent", "run_layer", "spec_of"]
+
+RECURRENT = (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+
+KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+    "RNN tanh": torch.rnn_tanh,
+    "RNN relu": torch.rnn_relu,
+    "LSTM": torch.lstm,
+    "GRU": torch.gru,
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the replay must know of a module."""
+
+    cell: Cell
+    is_cell: bool  # one of the *Cell modules, called once for each step
+    layers: int
+    directions: int
+    batch_first: bool
+    dropout: float  # between layers, 0.0 outside training mode
+
+    def suffix(self, layer: int, direction: int) -> str:
+        """torch's own suffix for a layer's parameters."""
+        return f"l{layer}" + ("_reverse" if direction else "")
+
+
+def spec_of(module: nn.Module) -> Spec:
+    """Read a recurrent module's options as they are now."""
+    if isinstance(module, nn.RNNCellBase):
+        return Spec(cell_named(_cell_name(module)), True, 1, 1, False, 0.0)
+    assert isinstance(module, nn.RNNBase)
+    drops = module.training and module.num_layers > 1
+    return Spec(
+        cell=cell_named(_cell_name(module)),
+        is_cell=False,
+        layers=module.num_layers,
+        directions=2 if module.bidirectional else 1,
+        batch_first=module.batch_first,
+        dropout=float(module.dropout) if drops else 0.0,
+    )
+
+
+def _cell_name(module: nn.Module) -> str:
+    if isinstance(module, (nn.LSTM, nn.LSTMCell)):
+        return "LSTM"
+    if isinstance(module, (nn.GRU, nn.GRUCell)):
+        return "GRU"
+    return f"RNN {module.nonlinearity}"
+
+
+def weights_of(module: nn.Module) -> list[Weights]:
+    """The weights that the last forward used, layer by layer, the directions side by side."""
+    if isinstance(module, nn.RNNCellBase):
+        return [Weights(module.weight_ih, module.weight_hh, module.bias_ih, module.bias_hh)]
+    assert isinstance(module, nn.RNNBase)
+    # The flat list is what forward hands to the kernel; attributes may lag behind it.
+    flat = list(module._flat_weights)
+    count = len(flat) // (module.num_layers * (2 if module.bidirectional else 1))
+    projected = isinstance(module, nn.LSTM) and module.proj_size > 0
+    return [
+        _weights(flat[start : start + count], bool(module.bias), projected)
+        for start in range(0, len(flat), count)
+    ]
+
+
+def _weights(tensors: list[Tensor], biased: bool, projected: bool) -> Weights:
+    w_ih, w_hh, *rest = tensors
+    b_ih, b_hh = rest[:2] if biased else (None, None)
+    return Weights(w_ih, w_hh, b_ih, b_hh, rest[-1] if projected else None)
+
+
+def find_recurrent(model: nn.Module) -> dict[nn.Module, str]:
+    """Every module that can be watched, with its path; raises where there is nothing to watch."""
+    if not isinstance(model, nn.Module):
+        raise CarouselError(
+            f"Expected a torch.nn.Module to watch, got {type(model).__name__}. "
+            "Pass the model itself, not its output or its parameters."
+        )
+    _refuse_compiled(model)
+    found: dict[nn.Module, str] = {}
+    own_forward: list[str] = []
+    for name, module in model.named_modules():
+        if not isinstance(module, RECURRENT):
+            continue
+        kind = next(kind for kind in RECURRENT if isinstance(module, kind))
+        if type(module).forward is not kind.forward or "forward" in vars(module):
+            own_forward.append(f"{name or 'the model'} ({type(module).__name__})")
+            continue
+        _refuse_meta(name, module)
+        found[module] = name
+    if found:
+        return found
+    if own_forward:
+        raise CarouselError(
+            f"The recurrent modules of this model replace torch's forward: {', '.join(own_forward)}. "
+            "Carousel can only replay the forward of torch.nn itself: let the subclass hold a "
+            "torch.nn module and call it."
+        )
+    inside = sorted({type(module).__name__ for module in model.modules()})
+    raise CarouselError(
+        f"{type(model).__name__} holds no recurrent module. Expected at least one of torch.nn.RNN, "
+        f"LSTM, GRU, RNNCell, LSTMCell or GRUCell; it holds {', '.join(inside[:12])}. "
+        "Watch the model that contains the recurrent layer."
+    )
+
+
+def _refuse_compiled(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
+            raise CarouselError(
+                f"{name or 'The model'} is compiled (torch.compile), and compiled code does not run "
+                "the hooks that Carousel listens with. Watch the original module (the model before "
+                "torch.compile, or compiled._orig_mod) and run that one while measuring."
+            )
+        if isinstance(module, torch.jit.ScriptModule):
+            raise CarouselError(
+                f"{name or 'The model'} is a scripted module (torch.jit), whose inside Carousel "
+                "cannot hear. Watch the model before torch.jit.script or torch.jit.trace."
+            )
+
+
+def _refuse_meta(name: str, module: nn.Module) -> None:
+    for parameter, tensor in module.named_parameters():
+        if tensor.is_meta:
+            raise CarouselError(
+                f"{name + '.' if name else ''}{parameter} is on the meta device: it has a shape, "
+                f"{tuple(tensor.shape)}, but no numbers, so there is no gradient to measure. Create "
+                "the model on a real device first: model.to_empty(device='cpu') and initialise it."
+            )
+
+
+def run_layer(
+    cell: Cell, weights: list[Weights], x: Tensor, start: tuple[Tensor, ...], lengths: Tensor
+) -> tuple[Tensor, ...]:
+    """One layer through torch's own kernel: x [T, B, I] -> output [T, B, D*P], h_n (, c_n).
+
+    The kernel is the one that the whole stack ran on, so the result is what the module computed
+    inside and did not put out.
+    """
+    flat = [tensor for w in weights for tensor in w.tensors()]
+    biased, directions = weights[0].b_ih is not None, len(weights)
+    hx = start if cell.has_c else start[0]
+    options = (biased, 1, 0.0, False, directions == 2)
+    kernel = KERNELS[cell.name]
+    with warnings.catch_warnings():
+        # cuDNN remarks that these weights do not lie in one chunk; the copies need not.
+        warnings.filterwarnings("ignore", message="RNN module weights")
+        if bool((lengths == x.shape[0]).all()):
+            return kernel(x, hx, flat, *options, False)
+        packed = pack_padded_sequence(x, lengths.cpu(), enforce_sorted=False)
+        order = packed.sorted_indices
+        assert order is not None
+        sorted_start = tuple(state.index_select(1, order) for state in start)
+        hx = sorted_start if cell.has_c else sorted_start[0]
+        data, *ends = kernel(packed.data, packed.batch_sizes, hx, flat, *options)
+        output = pad_packed_sequence(packed._replace(data=data), total_length=x.shape[0])[0]
+        back = packed.unsorted_indices
+        assert back is not None
+        return (output, *(end.index_select(1, back) for end in ends))

@@ -1,0 +1,292 @@
+"""Listening to a live model: which calls a backward pass reached, and what it brought them.
+
+Nothing is put on the model itself. Two hooks of ``torch.nn`` that hear every module pick out the
+recurrent ones of this model; from there tensor hooks wait for the gradients of a call's outputs.
+A call is kept alive by its own graph and by the last recorded pass, by nothing else.
+"""
+
+from __future__ import annotations
+
+import weakref
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils.hooks import RemovableHandle
+
+from carousel._errors import CarouselError
+from carousel.watch._call import Arithmetic, Call, Gradients, WeightCopy
+from carousel.watch._layerwise import forward_layerwise
+from carousel.watch._layout import layout_of
+from carousel.watch._modules import find_recurrent, spec_of, weights_of
+from carousel.watch._timelines import traces_of
+from carousel.watch._timepath import Edge, TimePath, edge_of
+from carousel.watch._trace import Trace
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Records the calls of a model's recurrent modules and the gradients that come back to them.
+
+    Use as a context manager; outside of it nothing listens. Only calls made with gradients enabled
+    can be recorded, and only those that a backward pass reaches belong to it.
+
+    Args:
+        model: any module that holds ``torch.nn.RNN``, ``LSTM``, ``GRU`` or one of their cells.
+        every: record the first backward pass and then each ``every``-th.
+        keep_outputs: collect the outputs of recorded calls in ``outputs``, until the context ends.
+
+    Raises:
+        CarouselError: there is nothing in the model that can be watched.
+    """
+
+    def __init__(self, model: nn.Module, *, every: int = 1, keep_outputs: bool = False) -> None:
+        if not isinstance(every, int) or every < 1:
+            raise CarouselError(
+                f"Expected every to be a whole number of backward passes from 1 on, got {every!r}."
+            )
+        self._names = find_recurrent(model)
+        self._every = every
+        self._keep_outputs = keep_outputs
+        self.outputs: list[Tensor] = []
+        self._passes_begun = 0
+        self._passes_recorded = 0
+        self._pass_id: int | None = None
+        self._last: dict[Call, Gradients] = {}
+        self._serial = 0
+        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
+        self._produced: weakref.WeakValueDictionary[Edge, Call] = weakref.WeakValueDictionary()
+        self._rng_states: dict[nn.Module, Tensor] = {}
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        if self._handles:
+            raise CarouselError("This watcher is already listening; enter it once, or make another.")
+        self._handles = [
+            register_module_forward_pre_hook(self._before_forward),
+            register_module_forward_hook(self._after_forward, with_kwargs=True),
+        ]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        for call in list(self._calls):
+            call.stop_listening()
+        self.outputs.clear()
+        self._rng_states.clear()
+
+    @property
+    def passes_recorded(self) -> int:
+        """How many backward passes have been recorded so far."""
+        return self._passes_recorded
+
+    def traces(self) -> list[Trace]:
+        """The traces of the last recorded backward pass, replayed from what was recorded."""
+        if not self._last:
+            raise CarouselError(
+                "No backward pass has been recorded. Run the forward pass and loss.backward() inside "
+                "`with carousel.watch(model) as watcher:`, with gradients enabled, and let the loss "
+                "depend on the output of a recurrent module; then read watcher.flow."
+            )
+        return traces_of(self._last)
+
+    # Forward.
+
+    def _recording(self) -> bool:
+        return self._passes_begun % self._every == 0
+
+    def _before_forward(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if module not in self._names or not torch.is_grad_enabled() or not self._recording():
+            return None
+        if isinstance(module, nn.RNNBase) and spec_of(module).dropout > 0:
+            self._rng_states[module] = torch.get_rng_state()
+        if len(args) < 2 or args[1] is None:
+            return None
+        # An alias that nobody else reads: its gradient is exactly what this call sends back.
+        states = args[1] if isinstance(args[1], (tuple, list)) else (args[1],)
+        aliases = tuple(_alias(state) for state in states)
+        return (args[0], aliases if isinstance(args[1], (tuple, list)) else aliases[0], *args[2:])
+
+    def _after_forward(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> Any:
+        if module not in self._names or not torch.is_grad_enabled():
+            return None
+        if not self._recording():
+            result = _with_gradient(result)
+            for tensor in _named_outputs(module, result).values():
+                tensor.register_hook(self._count)
+            return result
+        x = args[0] if args else kwargs["input"]
+        state = args[1] if len(args) > 1 else kwargs.get("hx")
+        states = () if state is None else (state if isinstance(state, (tuple, list)) else (state,))
+        spec = spec_of(module)
+        layout = layout_of(spec, x)
+        rng_state, masks = self._rng_states.pop(module, None), None
+        if spec.dropout > 0 and _data(x).device.type != "cpu":
+            # cuDNN draws inside its kernel, where the masks cannot be read: draw them here instead.
+            like = _named_outputs(module, result)["output"]
+            result, masks = forward_layerwise(module, spec, layout, _data(x), states, like)
+        result = _with_gradient(result)
+        paths, before = self._paths(self._names[module], states if len(args) > 1 else ())
+        call = Call(
+            serial=self._serial,
+            name=self._names[module],
+            spec=spec,
+            layout=layout,
+            weights=_weight_copy(module, before),
+            arithmetic=_arithmetic(_data(x), _named_outputs(module, result)["output"]),
+            x=_data(x).detach().clone(),
+            start=tuple(state.detach().clone() for state in states),
+            outputs={},
+            rng_state=rng_state if masks is None else None,
+            masks=masks,
+            attached=any(state.requires_grad for state in states),
+            before=before,
+            paths=paths,
+        )
+        self._serial += 1
+        self._listen(call, _named_outputs(module, result))
+        self._calls.add(call)
+        return result
+
+    def _paths(
+        self, name: str, states: tuple[Tensor, ...]
+    ) -> tuple[list[TimePath], Call | None]:
+        """The ways by which the entering states came from an earlier call, and that call."""
+
+        def owner_of(edge: Edge) -> str | None:
+            call = self._produced.get(edge)
+            return None if call is None else call.name
+
+        paths = []
+        before = None
+        for state in states:
+            if state.grad_fn is None:
+                continue
+            path = TimePath.from_alias(state, owner_of, name, self._carry)
+            if path is not None:
+                paths.append(path)
+                before = max((self._produced[edge] for edge in path.targets), key=_serial)
+        return paths, before
+
+    def _listen(self, call: Call, outputs: dict[str, Tensor]) -> None:
+        for output, tensor in outputs.items():
+            call.outputs[output] = tensor.detach().clone()
+            if self._keep_outputs:
+                self.outputs.append(tensor)
+            call.handles.append(tensor.register_hook(partial(self._arrive, call, output)))
+            edge = edge_of(tensor)
+            if edge is not None:
+                call.edges[edge] = output
+                self._produced[edge] = call
+
+    # Backward.
+
+    def _count(self, gradient: Tensor) -> None:
+        self._begin_pass(recorded=False)
+
+    def _begin_pass(self, *, recorded: bool) -> None:
+        # The engine numbers its runs; hooks of one backward pass see the same number.
+        pass_id = torch._C._current_graph_task_id()
+        if pass_id == self._pass_id:
+            return
+        self._pass_id = pass_id
+        self._passes_begun += 1
+        if recorded:
+            self._passes_recorded += 1
+            self._last = {}
+
+    def _arrive(self, call: Call, output: str, gradient: Tensor) -> None:
+        self._begin_pass(recorded=True)
+        self._last.setdefault(call, Gradients()).arrived[output] = gradient
+
+    def _carry(self, edge: Edge, gradient: Tensor) -> None:
+        call = self._produced.get(edge)
+        if call is not None:
+            self._last.setdefault(call, Gradients()).add_carried(call.edges[edge], gradient)
+
+
+def _serial(call: Call) -> int:
+    return call.serial
+
+
+def _alias(state: Any) -> Any:
+    tracked = isinstance(state, Tensor) and state.grad_fn is not None
+    return state.view_as(state) if tracked else state
+
+
+def _data(x: Tensor | PackedSequence) -> Tensor:
+    return x.data if isinstance(x, PackedSequence) else x
+
+
+def _named_outputs(module: nn.Module, result: Any) -> dict[str, Tensor]:
+    """The tensors of a module's result by the names that torch's documentation gives them."""
+    if isinstance(module, nn.LSTMCell):
+        return {"output": result[0], "c_n": result[1]}
+    if isinstance(module, nn.RNNCellBase):
+        return {"output": result}
+    output, state = result
+    if isinstance(state, tuple):
+        return {"output": _data(output), "h_n": state[0], "c_n": state[1]}
+    return {"output": _data(output), "h_n": state}
+
+
+def _weight_copy(module: nn.Module, before: Call | None) -> WeightCopy:
+    """A copy of the weights; shared with the call before where nothing has changed since.
+
+    Only a call whose state came from the one before may share: between unrelated calls weights may
+    be written through ``.data``, which leaves no mark on a tensor.
+    """
+    weights = weights_of(module)
+    mark = tuple(
+        (tensor.data_ptr(), tensor._version) for layer in weights for tensor in layer.tensors()
+    )
+    if before is not None and before.weights.mark == mark:
+        return before.weights
+    return WeightCopy([layer.map(lambda tensor: tensor.detach().clone()) for layer in weights], mark)
+
+
+def _with_gradient(result: Any) -> Any:
+    """The result, with a gradient to listen to where autograd would not compute any.
+
+    With frozen weights and a plain input no gradient enters the module, though it has one. A copy
+    that starts a graph of its own makes autograd bring it this far.
+    """
+    if isinstance(result, Tensor):
+        return result if result.requires_grad else result.detach().requires_grad_().clone()
+    if isinstance(result, PackedSequence):
+        return result._replace(data=_with_gradient(result.data))
+    if _requires_grad(result):
+        return result
+    return tuple(_with_gradient(part) for part in result)
+
+
+def _requires_grad(result: Any) -> bool:
+    parts = result if isinstance(result, tuple) else (result,)
+    first = parts[0]
+    return bool(first.data.requires_grad if isinstance(first, PackedSequence) else first.requires_grad)
+
+
+def _arithmetic(x: Tensor, output: Tensor) -> Arithmetic:
+    device = x.device
+    autocast = torch.is_autocast_enabled(device.type)
+    dtype = torch.get_autocast_dtype(device.type) if autocast else output.dtype
+    if output.dtype == torch.float64:
+        autocast, dtype = False, output.dtype  # autocast leaves float64 alone
+    return Arithmetic(dtype, device, autocast)

@@ -1,0 +1,350 @@
+"""From recorded calls to the whole inside of every layer: states, gates, total gradients.
+
+The output of a layer holds every h_{t-1}, so one product gives all gates; c is an elementwise
+scan; one reverse scan, fed by what arrived at the outputs, gives (d_h, d_c). A stack is replayed
+from the lowest layer up and then followed back from the top layer down. Calls of the same shape
+are replayed side by side as one batch: what passes between them is known, since it was heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from carousel.cells import Linearisation, Scaled, Trajectory, Weights, adjoint
+from carousel.watch._call import Call, Gradients
+from carousel.watch._layerwise import masks_again, zero_states
+from carousel.watch._modules import run_layer
+
+__all__ = ["LayerReplay", "replay_calls", "turner"]
+
+
+@dataclass(frozen=True)
+class LayerReplay:
+    """One layer in one direction for N = calls * B sequences, in the order of the input."""
+
+    x: Tensor  # [T, N, I]
+    trajectory: Trajectory
+    start: tuple[Tensor, ...]  # (h_0,) or (h_0, c_0), each [N, units], of the module
+    end: tuple[Tensor, ...]  # (h_n,) or (h_n, c_n), each [N, units], of the module
+    certificate: Tensor  # [N]
+    d_h: Scaled
+    d_c: Scaled | None
+    d_h_injected: Scaled
+    d_c_injected: Scaled | None
+    d_h_start: Scaled
+    d_c_start: Scaled | None
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The recorded calls stacked along the batch, time first, in the precision of the replay."""
+
+    x: Tensor  # [T, N, I]
+    lengths: Tensor  # [N] on the CPU
+    start: list[Tensor]  # each [layers * directions, N, units]
+    output: Tensor  # [T, N, D*P]
+    ends: list[Tensor]  # each [layers * directions, N, units]
+    arrived: dict[str, Tensor]  # gradients at output, h_n, c_n; zeros where none came
+    carried: dict[str, Tensor]
+    masks: list[Tensor]
+
+
+def replay_calls(calls: list[Call], gradients: list[Gradients]) -> list[list[LayerReplay]]:
+    """Replay calls of one module that agree in shape, options and weights.
+
+    Args:
+        calls: of one module, equal in all but their numbers.
+        gradients: what came back to each.
+
+    Returns:
+        For each layer, its directions.
+    """
+    first = calls[0]
+    with torch.no_grad(), torch.autocast(first.arithmetic.device.type, enabled=False):
+        inputs = _stack(calls, gradients)
+        weights = [
+            w.map(lambda tensor: tensor.to(first.arithmetic.dtype).to(inputs.x.dtype))
+            for w in first.weights.layers
+        ]
+        layers, y = [], inputs.x
+        for layer in range(first.spec.layers):
+            forward, y = _replay_layer(first, inputs, weights, layer, y)
+            layers.append(forward)
+        return _follow_back(first, inputs, weights, layers)
+
+
+def _replay_layer(
+    call: Call, inputs: _Inputs, weights: list[Weights], layer: int, x: Tensor
+) -> tuple[list[_Forward], Tensor]:
+    """All directions of one layer, and what enters the next one."""
+    spec = call.spec
+    place = slice(layer * spec.directions, (layer + 1) * spec.directions)
+    top = layer == spec.layers - 1
+    y = inputs.output if top else _inner_output(call, inputs, place, x)
+    forward = [
+        _replay_direction(
+            call, inputs, weights[index], index, x, part, reverse=index % spec.directions == 1
+        )
+        for index, part in zip(
+            range(place.start, place.stop), y.chunk(spec.directions, dim=-1), strict=True
+        )
+    ]
+    if not top and inputs.masks:
+        y = y * inputs.masks[layer]
+    return forward, y
+
+
+def _inner_output(call: Call, inputs: _Inputs, place: slice, x: Tensor) -> Tensor:
+    """What a layer below the top put out, from torch's own kernel in the module's precision."""
+    dtype = call.x.dtype
+    start = tuple(state[place].to(dtype) for state in inputs.start)
+    with torch.autocast(
+        call.arithmetic.device.type, call.arithmetic.dtype, enabled=call.arithmetic.autocast
+    ):
+        y = run_layer(
+            call.spec.cell, call.weights.layers[place], x.to(dtype), start, inputs.lengths
+        )[0]
+    return y.to(inputs.x.dtype)
+
+
+@dataclass(frozen=True)
+class _Forward:
+    """One direction after the replay, in the order in which it runs."""
+
+    turn: Callable[[Tensor], Tensor]  # between the input's order and the running order
+    x: Tensor
+    trajectory: Trajectory
+    linearisation: Linearisation
+    start: tuple[Tensor, ...]
+    end: tuple[Tensor, ...]
+    certificate: Tensor
+
+
+def _replay_direction(
+    call: Call,
+    inputs: _Inputs,
+    weights: Weights,
+    index: int,
+    x: Tensor,
+    h: Tensor,
+    *,
+    reverse: bool,
+) -> _Forward:
+    cell, lengths = call.spec.cell, inputs.lengths.to(x.device)
+    turn = turner(lengths, x.shape[0]) if reverse else _as_it_is
+    x, h = turn(x), turn(h)
+    start = tuple(state[index] for state in inputs.start)
+    end = tuple(state[index] for state in inputs.ends)
+    h_prev = torch.cat([start[0].unsqueeze(0), h[:-1]])
+    trajectory = cell.replay(x, h_prev, start, weights)
+
+    valid = _valid(lengths, x.shape[0])
+    gaps = [torch.where(valid, _gap(trajectory.h, h), 0.0).amax(dim=0)]
+    for states, state_n in zip((trajectory.h, trajectory.c), end, strict=False):
+        assert states is not None
+        gaps.append(_gap(_rows_at(states, lengths), state_n))
+    certificate = torch.stack(gaps).amax(dim=0)
+
+    trajectory = _without_padding(replace(trajectory, h=h), valid)
+    linearisation = cell.linearise(trajectory, weights)
+    if not bool(valid.all()):
+        linearisation = _stopped_at_padding(linearisation, valid)
+    return _Forward(turn, x, trajectory, linearisation, start, end, certificate)
+
+
+def _follow_back(
+    call: Call, inputs: _Inputs, weights: list[Weights], layers: list[list[_Forward]]
+) -> list[list[LayerReplay]]:
+    """From the top layer down: what arrives at each layer, and its total gradients."""
+    spec, arrived, carried = call.spec, inputs.arrived, inputs.carried
+    lengths = inputs.lengths.to(inputs.x.device)
+    d_y = Scaled(arrived["output"])
+    d_y_injected = Scaled(arrived["output"] - carried["output"])
+    result: list[list[LayerReplay]] = []
+    for layer in range(spec.layers - 1, -1, -1):
+        replays, d_x = [], []
+        for direction, forward in enumerate(layers[layer]):
+            index = layer * spec.directions + direction
+            own = _Share(direction, spec.directions, forward.turn, lengths)
+            d_h_n, d_h_n_carried = arrived["h_n"][index], carried["h_n"][index]
+            injected_h = own.of(d_y, d_h_n)
+            injected_c = own.end_only(arrived["c_n"][index]) if spec.cell.has_c else None
+            back = adjoint(forward.linearisation, injected_h, injected_c)
+            outside_c = None
+            if spec.cell.has_c:
+                outside_c = own.end_only(arrived["c_n"][index] - carried["c_n"][index])
+            replays.append(
+                LayerReplay(
+                    x=forward.turn(forward.x),
+                    trajectory=forward.trajectory.map(forward.turn),
+                    start=forward.start,
+                    end=forward.end,
+                    certificate=forward.certificate,
+                    d_h=back.d_h.map(forward.turn),
+                    d_c=None if back.d_c is None else back.d_c.map(forward.turn),
+                    d_h_injected=own.of(d_y_injected, d_h_n - d_h_n_carried).map(forward.turn),
+                    d_c_injected=None if outside_c is None else outside_c.map(forward.turn),
+                    d_h_start=back.d_h_start,
+                    d_c_start=back.d_c_start,
+                )
+            )
+            if layer > 0:
+                d_x.append(back.d_x(weights[index].w_ih).map(forward.turn))
+        result.append(replays)
+        if layer > 0:
+            d_y = d_x[0] if len(d_x) == 1 else d_x[0] + d_x[1]
+            if inputs.masks:
+                mask = inputs.masks[layer - 1]
+                d_y = d_y.linear(lambda gradient, mask=mask: gradient * mask)
+            d_y_injected = d_y
+    return result[::-1]
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What of a layer's outer gradient belongs to one direction."""
+
+    direction: int
+    directions: int
+    turn: Callable[[Tensor], Tensor]
+    lengths: Tensor
+
+    def of(self, d_y: Scaled, d_end: Tensor) -> Scaled:
+        """The direction's part of d_y [T, N, D*P] with d_end [N, P] added at the last steps."""
+        part = d_y.linear(lambda gradient: gradient.chunk(self.directions, -1)[self.direction])
+        part = part.map(self.turn)
+        if not bool((d_end != 0).any()):
+            return part
+        if part.exponent is None:
+            return Scaled(_with_rows_added(part.mantissa, d_end, self.lengths))
+        return part + Scaled(_with_rows_added(torch.zeros_like(part.mantissa), d_end, self.lengths))
+
+    def end_only(self, d_end: Tensor) -> Scaled:
+        """d_end [N, H] at the last steps, zero before."""
+        steps = int(self.lengths.max())
+        return Scaled(_with_rows_added(d_end.new_zeros(steps, *d_end.shape), d_end, self.lengths))
+
+
+def _stack(calls: list[Call], gradients: list[Gradients]) -> _Inputs:
+    first = calls[0]
+    spec, dtype = first.spec, first.arithmetic.replay_dtype
+    rounded = first.arithmetic.dtype if first.arithmetic.autocast else dtype
+
+    def sequence(call: Call, tensor: Tensor) -> Tensor:
+        return call.layout.sequence(tensor.detach()).to(dtype)
+
+    def state(call: Call, tensor: Tensor) -> Tensor:
+        return call.layout.state(tensor.detach()).to(dtype)
+
+    def join(parts: list[Tensor]) -> Tensor:
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    xs = [sequence(call, call.x.to(rounded)) for call in calls]
+    outputs = [sequence(call, call.outputs["output"]) for call in calls]
+    starts = [
+        [state(call, s) for s in call.start] or zero_states(spec, first.weights.layers, x)
+        for call, x in zip(calls, xs, strict=True)
+    ]
+    ends = [[state(call, s) for name, s in call.outputs.items() if name != "output"] for call in calls]
+    if spec.is_cell:
+        ends = [[output, *end] for output, end in zip(outputs, ends, strict=True)]
+
+    def gathered(which: str) -> dict[str, Tensor]:
+        found: dict[str, list[Tensor]] = {"output": [], "h_n": [], "c_n": []}
+        for call, gradient, output, end in zip(calls, gradients, outputs, ends, strict=True):
+            parts: dict[str, Tensor] = getattr(gradient, which)
+            for name, like, lay in (("output", output, sequence), ("h_n", end[0], state)):
+                found[name].append(lay(call, parts[name]) if name in parts else torch.zeros_like(like))
+            if spec.cell.has_c:
+                c_n = parts.get("c_n")
+                found["c_n"].append(torch.zeros_like(end[1]) if c_n is None else state(call, c_n))
+        return {name: join(parts) for name, parts in found.items() if parts}
+
+    masks = [_masks(call) for call in calls]
+    steps, batch = xs[0].shape[:2]
+    return _Inputs(
+        x=join(xs),
+        lengths=torch.cat([call.layout.lengths(steps, batch) for call in calls]),
+        start=[join(list(parts)) for parts in zip(*starts, strict=True)],
+        output=join(outputs),
+        ends=[join(list(parts)) for parts in zip(*ends, strict=True)],
+        arrived=gathered("arrived"),
+        carried=gathered("carried"),
+        masks=[join(list(parts)).to(dtype) for parts in zip(*masks, strict=True)],
+    )
+
+
+def _masks(call: Call) -> list[Tensor]:
+    if call.masks is not None:
+        return call.masks
+    if call.rng_state is None:
+        return []
+    return masks_again(call.spec, call.layout, call.outputs["output"], call.rng_state)
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def turner(lengths: Tensor, steps: int) -> Callable[[Tensor], Tensor]:
+    """A function that turns each sequence around within its length; it undoes itself."""
+    if bool((lengths == steps).all()):
+        return lambda tensor: tensor.flip(0)
+    t = torch.arange(steps, device=lengths.device).unsqueeze(1)
+    source = torch.where(t < lengths, lengths - 1 - t, t)  # [T, N]
+    sequences = torch.arange(lengths.shape[0], device=lengths.device).unsqueeze(0)
+    return lambda tensor: tensor[source, sequences]
+
+
+def _valid(lengths: Tensor, steps: int) -> Tensor:
+    return torch.arange(steps, device=lengths.device).unsqueeze(1) < lengths  # [T, N]
+
+
+def _rows_at(tensor: Tensor, lengths: Tensor) -> Tensor:
+    """The last valid row of each sequence, [T, N, units] -> [N, units]."""
+    return tensor[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)]
+
+
+def _with_rows_added(tensor: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
+    sequences = torch.arange(lengths.shape[0], device=lengths.device)
+    return tensor.index_put((lengths - 1, sequences), rows, accumulate=True)
+
+
+def _gap(found: Tensor, expected: Tensor) -> Tensor:
+    """max |found - expected| over the units; equal infinities and NaN do not differ."""
+    same = (found == expected) | (found.isnan() & expected.isnan())
+    return torch.where(same, 0.0, (found - expected).abs()).amax(dim=-1)
+
+
+def _without_padding(trajectory: Trajectory, valid: Tensor) -> Trajectory:
+    """Zeros where there is no data."""
+    if bool(valid.all()):
+        return trajectory
+    return trajectory.map(
+        lambda tensor: torch.where(valid.unsqueeze(-1), tensor, tensor.new_zeros(()))
+    )
+
+
+def _stopped_at_padding(linearisation: Linearisation, valid: Tensor) -> Linearisation:
+    """No derivative where there is no data, whatever numbers stand there."""
+
+    def stop(tensor: Tensor | None) -> Tensor | None:
+        if tensor is None:
+            return None
+        shape = valid.reshape(*valid.shape, *[1] * (tensor.dim() - 2))
+        return torch.where(shape, tensor, tensor.new_zeros(()))
+
+    from_h = stop(linearisation.from_h)
+    assert from_h is not None
+    return replace(
+        linearisation,
+        from_h=from_h,
+        from_c=stop(linearisation.from_c),
+        c_from_h=stop(linearisation.c_from_h),
+        n_from_h=stop(linearisation.n_from_h),
+    )
+

@@ -1,0 +1,46 @@
+"""What one forward and backward pass of one recurrent layer left behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from carousel.cells import Cell, Scaled, Trajectory, Weights
+
+__all__ = ["Trace"]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One layer in one direction, over one timeline, time first and in the input's order.
+
+    A timeline is one call of a module, or several calls in which each started from the state that
+    the one before had left (chunks of a sequence, or a cell called in a loop).
+    """
+
+    name: str  # module path + torch's suffix: "encoder.lstm.l0_reverse"
+    cell: Cell
+    direction: str  # "forward" or "reverse"
+    dtype: torch.dtype  # of the module's arithmetic
+    x: Tensor  # [T, B, I]
+    lengths: Tensor  # [B] int64, valid steps of each sequence
+    weights: Weights
+    trajectory: Trajectory
+    d_h: Scaled  # [T, B, P]  total dL/dh_t
+    d_c: Scaled | None  # [T, B, H]  total dL/dc_t
+    d_h_injected: Scaled  # [T, B, P]  the part of d_h that did not come through time
+    d_c_injected: Scaled | None  # [T, B, H]
+    d_h_start: Scaled  # [1, B, P]  dL/dh_0
+    d_c_start: Scaled | None  # [1, B, H]
+    certificate: float  # max |h recomputed - h of the module|
+    boundaries: tuple[int, ...]  # steps at which a later call of the module begins
+    handed_over: Tensor  # [len(boundaries), B]  1 state unchanged, 0 reset to zero, NaN neither
+    notes: tuple[str, ...]  # what altered the gradient or limits what was seen
+
+    @property
+    def valid(self) -> Tensor:
+        """Which steps hold data, [T, B] bool."""
+        steps = torch.arange(self.x.shape[0], device=self.lengths.device)
+        return steps.unsqueeze(1) < self.lengths.unsqueeze(0)
