@@ -41,9 +41,7 @@ class Adjoint:
         return self.d_a.linear(lambda d_a: d_a.flatten(-2) @ w_ih)
 
 
-def adjoint(
-    linearisation: Linearisation, injected_h: Scaled, injected_c: Scaled | None
-) -> Adjoint:
+def adjoint(linearisation: Linearisation, injected_h: Scaled, injected_c: Scaled | None) -> Adjoint:
     """Follow the gradient from the last step to the first.
 
     Args:
@@ -64,7 +62,8 @@ def adjoint(
     v_m = v_h.linear(lambda v: _through_projection(v, linearisation.weights.w_hr))
     d_c = None
     if v_c is not None and linearisation.c_from_h is not None:
-        d_c = Scaled(torch.addcmul(v_c.mantissa, linearisation.c_from_h, v_m.mantissa), v_h.exponent)
+        through_h = linearisation.c_from_h * v_m.mantissa
+        d_c = v_c.linear(lambda v: v + through_h)
     return Adjoint(
         d_h=v_h,
         d_c=d_c,
@@ -174,7 +173,7 @@ class _Sweep:
         return v
 
     def _in_range(self, sizes: Tensor, start: int, stop: int) -> bool:
-        """Whether every size [steps + 1, B] is safe, or zero or non-finite from its first step on."""
+        """Whether every size [steps + 1, B] is safe, or stays zero or non-finite as it came."""
         injected = self.size[max(start - 1, 0) : stop - 1].flip(0)
         if start == 0:
             injected = torch.cat([injected, torch.zeros_like(self.size[:1])])

@@ -18,7 +18,7 @@ def d_tanh(tanh_output: Tensor) -> Tensor:
 
 
 def d_relu(relu_output: Tensor) -> Tensor:
-    """relu'(a) = 1 where the output is positive, else 0; 0 at the kink and 1 at NaN, as in torch."""
+    """relu'(a) = 1 where the output is positive, 0 elsewhere; 1 at NaN, as torch has it."""
     return (~(relu_output <= 0)).to(relu_output.dtype)
 
 

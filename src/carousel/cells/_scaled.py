@@ -28,7 +28,7 @@ class Scaled:
         if self.exponent is None:
             return self.mantissa
         half = self.exponent.div(2, rounding_mode="floor")
-        scaled = self.mantissa.double() * power_of_two(half).unsqueeze(-1)
+        scaled: Tensor = self.mantissa.double() * power_of_two(half).unsqueeze(-1)
         scaled = scaled * power_of_two(self.exponent - half).unsqueeze(-1)
         return scaled.to(self.mantissa.dtype)
 
@@ -37,7 +37,7 @@ class Scaled:
         mantissa = self.mantissa.double()
         scale = largest(mantissa)
         safe = torch.where((scale > 0) & scale.isfinite(), scale, torch.ones_like(scale))
-        norm = torch.linalg.vector_norm(mantissa / safe.unsqueeze(-1), dim=-1)
+        norm: Tensor = torch.linalg.vector_norm(mantissa / safe.unsqueeze(-1), dim=-1)
         log2 = norm.log2() + safe.log2()
         return log2 if self.exponent is None else log2 + self.exponent
 

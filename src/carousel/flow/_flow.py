@@ -15,7 +15,7 @@ from carousel.flow._horizon import Horizon, horizon
 from carousel.flow._jacobian import JacobianNorms, jacobian_norms
 from carousel.flow._nonfinite import NonFinite, first_nonfinite
 from carousel.flow._quantities import categories, quantity
-from carousel.watch import Trace
+from carousel.trace import Trace
 
 __all__ = ["Flow", "LayerFlow"]
 
@@ -43,7 +43,7 @@ class LayerFlow:
 
     @property
     def direction(self) -> str:
-        """ "forward" or "reverse"."""
+        """Either "forward" or "reverse"."""
         return self.trace.direction
 
     @property
@@ -202,7 +202,8 @@ class Flow:
             return self.layers[name]
         except KeyError:
             raise CarouselError(
-                f"There is no layer {name!r} in this flow. Its layers are: {', '.join(self.layers)}."
+                f"There is no layer {name!r} in this flow. "
+                f"Its layers are: {', '.join(self.layers)}."
             ) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -217,7 +218,8 @@ class Flow:
 
         The first entry is the first in the order of computation.
         """
-        found = [finding for layer in self.layers.values() for finding in first_nonfinite(layer.trace)]
+        layers = self.layers.values()
+        found = [finding for layer in layers for finding in first_nonfinite(layer.trace)]
         forward = [finding for finding in found if finding.phase == "forward"]
         backward = [finding for finding in found if finding.phase == "backward"]
         return (*forward, *reversed(backward))
@@ -225,7 +227,8 @@ class Flow:
     @property
     def notes(self) -> tuple[str, ...]:
         """The notes of all layers, each under its layer's name."""
-        return tuple(f"{name}: {note}" for name, layer in self.layers.items() for note in layer.notes)
+        layers = self.layers.items()
+        return tuple(f"{name}: {note}" for name, layer in layers for note in layer.notes)
 
     def __repr__(self) -> str:
         return f"Flow({', '.join(map(repr, self.layers.values()))})"

@@ -9,14 +9,16 @@ the first steps, in which they turn towards the slowest direction, are left out.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from carousel.flow._jacobian import frobenius, log_norms_by_lag
-from carousel.watch import Trace
+from carousel.trace import Trace
 
 __all__ = ["Horizon", "horizon"]
 
@@ -111,7 +113,7 @@ def _window_rates(log_norms: Tensor) -> tuple[list[float], list[int]]:
             continue
         windows = max(2, min(MOST_WINDOWS, (last - first) // LEAST_LAGS))
         marks = [first + (last - first) * k // windows for k in range(windows + 1)]
-        for begin, end in zip(marks, marks[1:], strict=False):
+        for begin, end in pairwise(marks):
             rates.append((known[end] - known[begin]) / (end - begin))
             spans.append(end - begin)
     return rates, spans
@@ -131,12 +133,12 @@ def _random_rows(trace: Trace) -> Tensor:
     if trace.trajectory.c is not None:
         units += trace.trajectory.c.shape[-1]
     draws = torch.randn(units, min(ROWS, units), generator=torch.Generator().manual_seed(0))
-    orthonormal: Tensor = torch.linalg.qr(draws).Q
+    orthonormal: Tensor = torch.linalg.qr(draws)[0]
     return orthonormal.T
 
 
 def _decaying(h: Horizon) -> str:
-    assert h.half_life is not None and h.steps is not None and h.steps_interval is not None
+    assert h.steps_interval is not None
     low, high = h.steps_interval
     return (
         f"Going back in time, the gradient halves every {h.half_life:.3g} steps: "
@@ -146,8 +148,8 @@ def _decaying(h: Horizon) -> str:
 
 def _growing(h: Horizon) -> str:
     return (
-        f"Going back in time, the gradient grows: it doubles every {math.log(2) / h.rate:.3g} steps "
-        f"(rate {h.rate:+.3g} per step, 95 % interval {h.rate_interval[0]:+.3g} to "
+        f"Going back in time, the gradient grows: it doubles every {math.log(2) / h.rate:.3g} "
+        f"steps (rate {h.rate:+.3g} per step, 95 % interval {h.rate_interval[0]:+.3g} to "
         f"{h.rate_interval[1]:+.3g})."
     )
 
@@ -159,13 +161,23 @@ def _level(h: Horizon) -> str:
     )
 
 
-SENTENCES = {
+def _zero(h: Horizon) -> str:
+    return f"The gradient is exactly zero from {h.lags} steps back on."
+
+
+def _nonfinite(_: Horizon) -> str:
+    return "The product of the Jacobians is not finite: no horizon."
+
+
+def _too_short(h: Horizon) -> str:
+    return f"Not enough steps for a horizon: {h.lags} lags, at least {2 * LEAST_LAGS} are needed."
+
+
+SENTENCES: dict[Kind, Callable[[Horizon], str]] = {
     "decaying": _decaying,
     "growing": _growing,
     "level": _level,
-    "zero": lambda h: f"The gradient is exactly zero from {h.lags} steps back on.",
-    "nonfinite": lambda h: "The product of the Jacobians is not finite: no horizon.",
-    "too short": lambda h: (
-        f"Not enough steps for a horizon: {h.lags} lags, at least {2 * LEAST_LAGS} are needed."
-    ),
+    "zero": _zero,
+    "nonfinite": _nonfinite,
+    "too short": _too_short,
 }

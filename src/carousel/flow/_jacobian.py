@@ -18,7 +18,7 @@ from torch import Tensor
 from carousel._errors import CarouselError
 from carousel.cells import pull_back
 from carousel.flow._running import in_running_order
-from carousel.watch import Trace
+from carousel.trace import Trace
 
 __all__ = ["JacobianNorms", "jacobian_norms", "log_norms_by_lag"]
 
@@ -100,7 +100,8 @@ def _by_lag(by_step: Tensor, lengths: Tensor) -> Tensor:
 
 def frobenius(rows: Tensor) -> Tensor:
     """sqrt of the sum of squares, [R, B, S] -> [B]."""
-    return torch.linalg.vector_norm(rows, dim=(0, 2))
+    norm: Tensor = torch.linalg.vector_norm(rows, dim=(0, 2))
+    return norm
 
 
 def _spectral(rows: Tensor) -> Tensor:
@@ -109,7 +110,7 @@ def _spectral(rows: Tensor) -> Tensor:
     finite = matrices.isfinite().all(dim=(1, 2))
     gram = torch.where(finite[:, None, None], matrices, 0.0)
     gram = gram @ gram.transpose(1, 2)
-    largest = torch.linalg.eigvalsh(gram)[:, -1].clamp(min=0).sqrt()
+    largest: Tensor = torch.linalg.eigvalsh(gram)[:, -1].clamp(min=0).sqrt()
     return torch.where(finite, largest, torch.nan)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from carousel.flow._running import in_running_order
-from carousel.watch import Trace
+from carousel.trace import Trace
 
 __all__ = ["NonFinite", "first_nonfinite"]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from carousel._errors import CarouselError
 from carousel.cells import Scaled
-from carousel.watch import Trace
+from carousel.trace import Trace
 
 __all__ = ["Category", "categories", "quantity"]
 

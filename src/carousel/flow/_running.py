@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from carousel.watch import Trace, turner
+from carousel.trace import Trace, turner
 
 __all__ = ["in_running_order"]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from carousel._errors import CarouselError
 from carousel.flow._flow import Flow, LayerFlow
-from carousel.watch import Recorder
+from carousel.trace import Recorder
 
 __all__ = ["Watcher", "measure", "watch"]
 
@@ -53,9 +53,7 @@ def watch(model: nn.Module, *, every: int = 1) -> Watcher:
     return Watcher(model, every=every)
 
 
-def measure(
-    model: nn.Module, batch: Any, loss_fn: Callable[..., Tensor] | None = None
-) -> Flow:
+def measure(model: nn.Module, batch: Any, loss_fn: Callable[..., Tensor] | None = None) -> Flow:
     """Measure one batch: forward and backward, no training step, nothing of the model changed.
 
     The parameters' ``.grad``, the buffers and the state of the random generators are afterwards

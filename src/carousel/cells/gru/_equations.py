@@ -60,10 +60,11 @@ def replay(x: Tensor, h_prev: Tensor, start: State, weights: Weights) -> Traject
 def linearise(trajectory: Trajectory, weights: Weights) -> Linearisation:
     """The derivative of each step, in the reverse order of ``step``.
 
-    h_t = (1 - z) * n + z * h_{t-1}    d_a_n = d_h * (1 - z) * n'    d_a_z = d_h * (h_{t-1} - n) * z'
-                                       d_h_{t-1} = d_h * z
-    a_n = ... + r * q                  d_a_r = d_a_n * q * r'        d_q = d_a_n * r
-    q, a_r, a_z                        d_h_{t-1} += (d_a_r, d_a_z, d_q) @ W_hh
+    h_t = (1 - z) * n + z * h_{t-1}      d_a_n = d_h * (1 - z) * n'
+                                         d_a_z = d_h * (h_{t-1} - n) * z'
+                                         d_h_{t-1} = d_h * z
+    a_n = ... + r * q                    d_a_r = d_a_n * q * r'      d_q = d_a_n * r
+    (a_r, a_z, q) = ... + W_hh h_{t-1}   d_h_{t-1} += (d_a_r, d_a_z, d_q) @ W_hh
     """
     r, z, n = (trajectory.gates[gate] for gate in GATES)
     assert trajectory.recurrent_n is not None

@@ -68,7 +68,8 @@ def linearise(trajectory: Trajectory, weights: Weights) -> Linearisation:
     a   = ... + W_hh h_{t-1}        d_h_{t-1} = d_a @ W_hh
     """
     i, f, g, o = (trajectory.gates[gate] for gate in GATES)
-    assert trajectory.c is not None and trajectory.c_prev is not None
+    assert trajectory.c is not None
+    assert trajectory.c_prev is not None
     tanh_c = torch.tanh(trajectory.c)
     c_from_m = o * d_tanh(tanh_c)
 
@@ -99,6 +100,4 @@ def _project(m: Tensor, weights: Weights) -> Tensor:
     return m if weights.w_hr is None else linear(m, weights.w_hr)
 
 
-LSTM = Cell(
-    name="LSTM", gates=GATES, has_c=True, step=step, replay=replay, linearise=linearise
-)
+LSTM = Cell(name="LSTM", gates=GATES, has_c=True, step=step, replay=replay, linearise=linearise)

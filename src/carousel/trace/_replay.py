@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from carousel.cells import Linearisation, Scaled, Trajectory, Weights, adjoint
-from carousel.watch._call import Call, Gradients
-from carousel.watch._layerwise import masks_again, zero_states
-from carousel.watch._modules import run_layer
+from carousel.trace._call import Call, Gradients
+from carousel.trace._layerwise import masks_again, zero_states
+from carousel.trace._modules import run_layer
 
 __all__ = ["LayerReplay", "replay_calls", "turner"]
 
@@ -198,8 +199,7 @@ def _follow_back(
         if layer > 0:
             d_y = d_x[0] if len(d_x) == 1 else d_x[0] + d_x[1]
             if inputs.masks:
-                mask = inputs.masks[layer - 1]
-                d_y = d_y.linear(lambda gradient, mask=mask: gradient * mask)
+                d_y = d_y.linear(partial(torch.mul, inputs.masks[layer - 1]))
             d_y_injected = d_y
     return result[::-1]
 
@@ -249,7 +249,10 @@ def _stack(calls: list[Call], gradients: list[Gradients]) -> _Inputs:
         [state(call, s) for s in call.start] or zero_states(spec, first.weights.layers, x)
         for call, x in zip(calls, xs, strict=True)
     ]
-    ends = [[state(call, s) for name, s in call.outputs.items() if name != "output"] for call in calls]
+    ends = [
+        [state(call, end) for name, end in call.outputs.items() if name != "output"]
+        for call in calls
+    ]
     if spec.is_cell:
         ends = [[output, *end] for output, end in zip(outputs, ends, strict=True)]
 
@@ -258,7 +261,8 @@ def _stack(calls: list[Call], gradients: list[Gradients]) -> _Inputs:
         for call, gradient, output, end in zip(calls, gradients, outputs, ends, strict=True):
             parts: dict[str, Tensor] = getattr(gradient, which)
             for name, like, lay in (("output", output, sequence), ("h_n", end[0], state)):
-                found[name].append(lay(call, parts[name]) if name in parts else torch.zeros_like(like))
+                part = lay(call, parts[name]) if name in parts else torch.zeros_like(like)
+                found[name].append(part)
             if spec.cell.has_c:
                 c_n = parts.get("c_n")
                 found["c_n"].append(torch.zeros_like(end[1]) if c_n is None else state(call, c_n))
@@ -347,4 +351,3 @@ def _stopped_at_padding(linearisation: Linearisation, valid: Tensor) -> Linearis
         c_from_h=stop(linearisation.c_from_h),
         n_from_h=stop(linearisation.n_from_h),
     )
-

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from carousel.cells import Weights
-from carousel.watch._layout import Layout
-from carousel.watch._modules import Spec
-from carousel.watch._timepath import Edge, TimePath
+from carousel.trace._layout import Layout
+from carousel.trace._modules import Spec
+from carousel.trace._timepath import Edge, TimePath
 
 __all__ = ["Arithmetic", "Call", "Gradients", "WeightCopy"]
 
@@ -62,8 +62,10 @@ class Call:
 
     def stop_listening(self) -> None:
         """Take every hook of this call off the graph."""
-        for handle in (*self.handles, *self.paths):
+        for handle in self.handles:
             handle.remove()
+        for path in self.paths:
+            path.remove()
 
 
 @dataclass(eq=False)

@@ -71,7 +71,7 @@ def weights_of(module: nn.Module) -> list[Weights]:
         return [Weights(module.weight_ih, module.weight_hh, module.bias_ih, module.bias_hh)]
     assert isinstance(module, nn.RNNBase)
     # The flat list is what forward hands to the kernel; attributes may lag behind it.
-    flat = list(module._flat_weights)
+    flat: list[Tensor] = [tensor for tensor in module._flat_weights if tensor is not None]
     count = len(flat) // (module.num_layers * (2 if module.bidirectional else 1))
     projected = isinstance(module, nn.LSTM) and module.proj_size > 0
     return [
@@ -109,9 +109,9 @@ def find_recurrent(model: nn.Module) -> dict[nn.Module, str]:
         return found
     if own_forward:
         raise CarouselError(
-            f"The recurrent modules of this model replace torch's forward: {', '.join(own_forward)}. "
-            "Carousel can only replay the forward of torch.nn itself: let the subclass hold a "
-            "torch.nn module and call it."
+            "The recurrent modules of this model replace torch's forward: "
+            f"{', '.join(own_forward)}. Carousel can only replay the forward of torch.nn itself: "
+            "let the subclass hold a torch.nn module and call it."
         )
     inside = sorted({type(module).__name__ for module in model.modules()})
     raise CarouselError(
@@ -125,9 +125,9 @@ def _refuse_compiled(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
             raise CarouselError(
-                f"{name or 'The model'} is compiled (torch.compile), and compiled code does not run "
-                "the hooks that Carousel listens with. Watch the original module (the model before "
-                "torch.compile, or compiled._orig_mod) and run that one while measuring."
+                f"{name or 'The model'} is compiled (torch.compile), and compiled code does not "
+                "run the hooks that Carousel listens with. Watch the original module (the model "
+                "before torch.compile, or compiled._orig_mod) and run that one while measuring."
             )
         if isinstance(module, torch.jit.ScriptModule):
             raise CarouselError(
@@ -141,8 +141,9 @@ def _refuse_meta(name: str, module: nn.Module) -> None:
         if tensor.is_meta:
             raise CarouselError(
                 f"{name + '.' if name else ''}{parameter} is on the meta device: it has a shape, "
-                f"{tuple(tensor.shape)}, but no numbers, so there is no gradient to measure. Create "
-                "the model on a real device first: model.to_empty(device='cpu') and initialise it."
+                f"{tuple(tensor.shape)}, but no numbers, so there is no gradient to measure. "
+                "Create the model on a real device first: model.to_empty(device='cpu') and "
+                "initialise it."
             )
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from carousel.watch._layout import Layout
-from carousel.watch._modules import Spec, run_layer, weights_of
+from carousel.trace._layout import Layout
+from carousel.trace._modules import Spec, run_layer, weights_of
 
 __all__ = ["forward_layerwise", "masks_again"]
 
@@ -44,7 +44,12 @@ def masks_again(spec: Spec, layout: Layout, like: Tensor, rng_state: Tensor) -> 
 
 
 def forward_layerwise(
-    module: nn.Module, spec: Spec, layout: Layout, x: Tensor, states: tuple[Tensor, ...], like: Tensor
+    module: nn.Module,
+    spec: Spec,
+    layout: Layout,
+    x: Tensor,
+    states: tuple[Tensor, ...],
+    like: Tensor,
 ) -> tuple[Any, list[Tensor]]:
     """The module's forward with dropout masks drawn here: its result and the masks.
 

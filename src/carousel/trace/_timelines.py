@@ -7,7 +7,7 @@ or, where the user detached it, from the values. Calls that continue one another
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import TypeVar
 
@@ -15,23 +15,17 @@ import torch
 from torch import Tensor
 
 from carousel.cells import Scaled, Trajectory, Weights
-from carousel.watch._call import Call, Gradients, WeightCopy
-from carousel.watch._replay import LayerReplay, replay_calls
-from carousel.watch._trace import Trace
+from carousel.trace._call import Call, Gradients, WeightCopy
+from carousel.trace._replay import LayerReplay, replay_calls
+from carousel.trace._trace import Trace
 
 __all__ = ["traces_of"]
 
 TAILS = 8  # how many open timelines a detached state is compared with
 
 Thing = TypeVar("Thing")
+Pick = Callable[[LayerReplay], Scaled | None]
 Places = dict[Call, tuple[list[list[LayerReplay]], int, int]]  # replay of the group, place, size
-
-
-@dataclass(eq=False)
-class _Timeline:
-    """Calls in the order in which they continue one another."""
-
-    calls: list[Call]
 
 
 def traces_of(recorded: dict[Call, Gradients]) -> list[Trace]:
@@ -43,7 +37,7 @@ def traces_of(recorded: dict[Call, Gradients]) -> list[Trace]:
     names = list(dict.fromkeys(call.name for call in calls))
     for name in names:
         timelines = _timelines([call for call in calls if call.name == name])
-        spec = timelines[0].calls[0].spec
+        spec = timelines[0][0].spec
         for layer in range(spec.layers):
             for direction in range(spec.directions):
                 for number, timeline in enumerate(timelines, start=1):
@@ -91,21 +85,21 @@ def _replay_groups(calls: list[Call], recorded: dict[Call, Gradients]) -> Places
     return places
 
 
-def _timelines(calls: list[Call]) -> list[_Timeline]:
+def _timelines(calls: list[Call]) -> list[list[Call]]:
     """Chain the calls of one module."""
-    timelines: list[_Timeline] = []
-    by_tail: dict[Call, _Timeline] = {}
+    timelines: list[list[Call]] = []
+    by_tail: dict[Call, list[Call]] = {}
     for call in calls:
         before = call.before if call.before in by_tail else None
         if before is None and call.before is None:
             tails = list(by_tail)[: -TAILS - 1 : -1]
             before = next((tail for tail in tails if _same_state(tail, call)), None)
         if before is None or not _joinable(before, call):
-            timelines.append(_Timeline([call]))
+            timelines.append([call])
             by_tail[call] = timelines[-1]
             continue
         timeline = by_tail.pop(before)
-        timeline.calls.append(call)
+        timeline.append(call)
         by_tail[call] = timeline
     return timelines
 
@@ -144,44 +138,59 @@ def _same_state(before: Call, call: Call) -> bool:
     return bool((same & moved).any())
 
 
-def _trace(timeline: _Timeline, places: Places, layer: int, direction: int) -> Trace:
+def _trace(timeline: list[Call], places: Places, layer: int, direction: int) -> Trace:
     """Join one layer and direction over the calls of a timeline."""
-    first = timeline.calls[0]
-    runs = [list(run) for _, run in groupby(timeline.calls, key=lambda call: id(places[call][0]))]
+    first = timeline[0]
+    runs = [list(run) for _, run in groupby(timeline, key=lambda call: id(places[call][0]))]
     parts = [_Run(run, places, layer, direction) for run in runs]
-    steps = [part.steps for part in parts for _ in part.calls]
-    boundaries = tuple(int(t) for t in torch.tensor(steps).cumsum(0)[:-1].tolist())
-    batch = parts[0].batch
-    device = first.arithmetic.device
+    last_steps = (
+        torch.tensor([part.steps for part in parts for _ in part.calls]).cumsum(0) - 1
+    ).tolist()
+    boundaries = tuple(step + 1 for step in last_steps[:-1])
+    handed_over = _handed_over(parts)
 
-    start = [torch.cat(pieces) for pieces in zip(*(part.starts() for part in parts), strict=True)]
-    end = [torch.cat(pieces) for pieces in zip(*(part.ends() for part in parts), strict=True)]
-    handed_over = _handed_over([state[1:] for state in start], [state[:-1] for state in end])
-    carries_c = first.spec.cell.has_c
+    def scaled(pick: Pick) -> Scaled | None:
+        if pick(parts[0].replay) is None:
+            return None
+        return Scaled.cat([_there(pick(part.replay)).map(part.along_time) for part in parts], 0)
 
-    trace = Trace(
+    def injected(pick: Pick, pick_total: Pick, pick_start: Pick) -> Scaled | None:
+        found, total = scaled(pick), scaled(pick_total)
+        if found is None or total is None:
+            return None
+        starts = [start for part in parts for start in part.call_by_call(pick_start)]
+        return _without_unheard(found, total, timeline, starts, last_steps)
+
+    return Trace(
         name=_layer_name(first, layer, direction),
         cell=first.spec.cell,
         direction="reverse" if direction else "forward",
         dtype=first.arithmetic.dtype,
         x=_join(parts, lambda replay: replay.x),
-        lengths=_lengths(timeline).to(device),
+        lengths=_lengths(timeline).to(first.arithmetic.device),
         weights=_replay_weights(first, layer, direction),
         trajectory=_join_trajectory(parts),
-        d_h=_join_scaled(parts, lambda replay: replay.d_h),
-        d_c=_join_scaled(parts, lambda replay: _there(replay.d_c)) if carries_c else None,
-        d_h_injected=_join_scaled(parts, lambda replay: replay.d_h_injected),
-        d_c_injected=(
-            _join_scaled(parts, lambda replay: _there(replay.d_c_injected)) if carries_c else None
+        d_h=_there(scaled(lambda replay: replay.d_h)),
+        d_c=scaled(lambda replay: replay.d_c),
+        d_h_injected=_there(
+            injected(
+                lambda replay: replay.d_h_injected,
+                lambda replay: replay.d_h,
+                lambda replay: replay.d_h_start,
+            )
         ),
-        d_h_start=parts[0].only(lambda replay: replay.d_h_start, 0),
-        d_c_start=parts[0].only(lambda replay: _there(replay.d_c_start), 0) if carries_c else None,
+        d_c_injected=injected(
+            lambda replay: replay.d_c_injected,
+            lambda replay: replay.d_c,
+            lambda replay: replay.d_c_start,
+        ),
+        d_h_start=_there(parts[0].call_by_call(lambda replay: replay.d_h_start)[0]),
+        d_c_start=next(iter(parts[0].call_by_call(lambda replay: replay.d_c_start)), None),
         certificate=max(part.certificate() for part in parts),
         boundaries=boundaries,
-        handed_over=handed_over.reshape(len(boundaries), batch),
+        handed_over=handed_over,
         notes=_notes(timeline, boundaries, handed_over),
     )
-    return _without_unheard(trace, timeline, parts)
 
 
 class _Run:
@@ -199,14 +208,15 @@ class _Run:
 
     def along_time(self, tensor: Tensor) -> Tensor:
         """[T, calls * B, ..] of the group -> [calls * T, B, ..] of this run."""
-        split = tensor.unflatten(1, (self.size, self.batch))
+        split: Tensor = tensor.unflatten(1, (self.size, self.batch))
         if self.size > 1:
             split = split.index_select(1, self.positions)
         return split.transpose(0, 1).flatten(0, 1)
 
     def by_call(self, tensor: Tensor) -> Tensor:
         """[calls * B, ..] of the group -> [calls, B, ..] of this run."""
-        return tensor.unflatten(0, (self.size, self.batch)).index_select(0, self.positions)
+        split: Tensor = tensor.unflatten(0, (self.size, self.batch))
+        return split.index_select(0, self.positions)
 
     def starts(self) -> list[Tensor]:
         """The module's initial states, each [calls, B, units]."""
@@ -220,20 +230,18 @@ class _Run:
         """The largest gap in any of the calls."""
         return float(self.by_call(self.replay.certificate).max())
 
-    def only(self, pick: Callable[[LayerReplay], Scaled], call: int) -> Scaled:
-        """A [1, calls * B, units] quantity of the replay for one call of this run, [1, B, units]."""
-        place = int(self.positions[call])
-        columns = slice(place * self.batch, (place + 1) * self.batch)
-        return pick(self.replay).map(lambda tensor: tensor[:, columns])
+    def call_by_call(self, pick: Pick) -> list[Scaled]:
+        """What the group has at the start of calls, for each call of this run: [1, B, units]."""
+        found = pick(self.replay)
+        if found is None:
+            return []
+        columns = [slice(p * self.batch, (p + 1) * self.batch) for p in self.positions.tolist()]
+        return [found.map(lambda tensor, own=own: tensor[:, own]) for own in columns]  # type: ignore[misc]
 
 
 def _join(parts: Sequence[_Run], pick: Callable[[LayerReplay], Tensor]) -> Tensor:
     pieces = [part.along_time(pick(part.replay)) for part in parts]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
-
-def _join_scaled(parts: Sequence[_Run], pick: Callable[[LayerReplay], Scaled]) -> Scaled:
-    return Scaled.cat([pick(part.replay).map(part.along_time) for part in parts], dim=0)
 
 
 def _join_trajectory(parts: Sequence[_Run]) -> Trajectory:
@@ -244,76 +252,64 @@ def _join_trajectory(parts: Sequence[_Run]) -> Trajectory:
             return None
         return _join(parts, lambda replay: _there(pick(replay.trajectory)))
 
+    def joined(which: str, gate: str) -> Tensor:
+        return _join(parts, lambda replay: getattr(replay.trajectory, which)[gate])
+
     return Trajectory(
         h_prev=_join(parts, lambda replay: replay.trajectory.h_prev),
         c_prev=optional(lambda trajectory: trajectory.c_prev),
         h=_join(parts, lambda replay: replay.trajectory.h),
         c=optional(lambda trajectory: trajectory.c),
-        gates={
-            gate: _join(parts, lambda replay, gate=gate: replay.trajectory.gates[gate])
-            for gate in one.gates
-        },
-        pre_activations={
-            gate: _join(parts, lambda replay, gate=gate: replay.trajectory.pre_activations[gate])
-            for gate in one.pre_activations
-        },
+        gates={gate: joined("gates", gate) for gate in one.gates},
+        pre_activations={gate: joined("pre_activations", gate) for gate in one.gates},
         recurrent_n=optional(lambda trajectory: trajectory.recurrent_n),
     )
 
 
-def _handed_over(starts: list[Tensor], ends: list[Tensor]) -> Tensor:
+def _handed_over(parts: Sequence[_Run]) -> Tensor:
     """For each boundary and sequence: 1 the state came unchanged, 0 it was reset, NaN neither."""
+    starts = [torch.cat(pieces)[1:] for pieces in zip(*(p.starts() for p in parts), strict=True)]
+    ends = [torch.cat(pieces)[:-1] for pieces in zip(*(p.ends() for p in parts), strict=True)]
     same = torch.stack([(a == b).all(-1) for a, b in zip(starts, ends, strict=True)]).all(0)
     reset = torch.stack([(a == 0).all(-1) for a in starts]).all(0)
     unknown = torch.full(same.shape, torch.nan, device=same.device)
     return torch.where(same, 1.0, torch.where(reset, 0.0, unknown))
 
 
-def _without_unheard(trace: Trace, timeline: _Timeline, parts: list[_Run]) -> Trace:
+def _without_unheard(
+    injected: Scaled, total: Scaled, timeline: list[Call], starts: list[Scaled], steps: list[int]
+) -> Scaled:
     """Take out of the injected part what came over boundaries that could not be listened to.
 
     A state given as a keyword cannot be given an alias, so what was carried over it is taken from
     the adjoint of the later call. The two differ in rounding, and so below it count as equal.
+
+    Args:
+        injected: what arrived at the states of the timeline from outside its calls.
+        total: the total gradients there.
+        timeline: the calls.
+        starts: the gradient at the initial state of each call, [1, B, units].
+        steps: the last step of each call.
     """
-    places = [(part, position) for part in parts for position in range(len(part.calls))]
-    injected = {"d_h_injected": trace.d_h_injected, "d_c_injected": trace.d_c_injected}
-    totals = {"d_h_injected": trace.d_h, "d_c_injected": trace.d_c}
-    picks: dict[str, Callable[[LayerReplay], Scaled]] = {
-        "d_h_injected": lambda replay: replay.d_h_start,
-        "d_c_injected": lambda replay: _there(replay.d_c_start),
-    }
-    for boundary, (call, (part, position)) in zip(
-        trace.boundaries, list(zip(timeline.calls, places, strict=True))[1:], strict=True
-    ):
-        if not call.attached or call.paths:
-            continue
-        for name, quantity in injected.items():
-            total = totals[name]
-            if quantity is None or total is None:
-                continue
-            row = quantity.map(lambda tensor: tensor[boundary - 1 : boundary])  # noqa: B023
-            rest = row + part.only(picks[name], position).linear(torch.neg)
-            bound = total.map(lambda tensor: tensor[boundary - 1 : boundary]).value()  # noqa: B023
-            noise = 64 * torch.finfo(bound.dtype).eps * bound.abs().amax(-1, keepdim=True)
-            plain = torch.where(rest.value().abs() <= noise, 0.0, rest.value())
-            parts_of = [
-                quantity.map(lambda tensor: tensor[: boundary - 1]),  # noqa: B023
-                Scaled(plain),
-                quantity.map(lambda tensor: tensor[boundary:]),  # noqa: B023
-            ]
-            injected[name] = Scaled.cat(parts_of, dim=0)
-    return replace(trace, **injected)
+    unheard = [k for k, call in enumerate(timeline) if k and call.attached and not call.paths]
+    if not unheard:
+        return injected
+    rows = [steps[k - 1] for k in unheard]
+    rest = injected.map(lambda tensor: tensor[rows])
+    rest = rest + Scaled.cat([starts[k].linear(torch.neg) for k in unheard], dim=0)
+    size = total.map(lambda tensor: tensor[rows]).value().abs().amax(-1, keepdim=True)
+    noise = 64 * torch.finfo(size.dtype).eps * size
+    plain = torch.where(rest.value().abs() <= noise, 0.0, rest.value())
+    value = injected.value().clone()
+    value[rows] = plain
+    return Scaled(value)
 
 
 def _notes(
-    timeline: _Timeline, boundaries: tuple[int, ...], handed_over: Tensor
+    timeline: list[Call], boundaries: tuple[int, ...], handed_over: Tensor
 ) -> tuple[str, ...]:
     notes = []
-    cut = [
-        step
-        for step, call in zip(boundaries, timeline.calls[1:], strict=True)
-        if not call.attached
-    ]
+    cut = [step for step, call in zip(boundaries, timeline[1:], strict=True) if not call.attached]
     if cut:
         notes.append(
             f"The state was detached before step {_listed(cut)}: no gradient crosses there."
@@ -327,7 +323,7 @@ def _notes(
             f"The state was changed between calls {changed} times, by operations outside the "
             "module: Jacobian products end there."
         )
-    first = timeline.calls[0]
+    first = timeline[0]
     if first.arithmetic.dtype not in (torch.float32, torch.float64):
         precision = str(first.arithmetic.dtype).removeprefix("torch.")
         notes.append(f"The module computed in {precision}; the replay is in float32.")
@@ -346,10 +342,10 @@ def _layer_name(call: Call, layer: int, direction: int) -> str:
     return f"{call.name}.{suffix}" if call.name else suffix
 
 
-def _lengths(timeline: _Timeline) -> Tensor:
+def _lengths(timeline: list[Call]) -> Tensor:
     lengths = [
         call.layout.lengths(*call.layout.sequence(call.outputs["output"]).shape[:2])
-        for call in timeline.calls
+        for call in timeline
     ]
     return torch.stack(lengths).sum(0)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from carousel.watch._modules import Spec
+from carousel.trace._modules import Spec
 
 __all__ = ["Layout", "layout_of"]
 

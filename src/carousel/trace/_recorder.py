@@ -22,13 +22,13 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
 from carousel._errors import CarouselError
-from carousel.watch._call import Arithmetic, Call, Gradients, WeightCopy
-from carousel.watch._layerwise import forward_layerwise
-from carousel.watch._layout import layout_of
-from carousel.watch._modules import find_recurrent, spec_of, weights_of
-from carousel.watch._timelines import traces_of
-from carousel.watch._timepath import Edge, TimePath, edge_of
-from carousel.watch._trace import Trace
+from carousel.trace._call import Arithmetic, Call, Gradients, WeightCopy
+from carousel.trace._layerwise import forward_layerwise
+from carousel.trace._layout import layout_of
+from carousel.trace._modules import find_recurrent, spec_of, weights_of
+from carousel.trace._timelines import traces_of
+from carousel.trace._timepath import Edge, TimePath, edge_of
+from carousel.trace._trace import Trace
 
 __all__ = ["Recorder"]
 
@@ -49,7 +49,7 @@ class Recorder:
     """
 
     def __init__(self, model: nn.Module, *, every: int = 1, keep_outputs: bool = False) -> None:
-        if not isinstance(every, int) or every < 1:
+        if every < 1:
             raise CarouselError(
                 f"Expected every to be a whole number of backward passes from 1 on, got {every!r}."
             )
@@ -69,9 +69,11 @@ class Recorder:
 
     def __enter__(self) -> Self:
         if self._handles:
-            raise CarouselError("This watcher is already listening; enter it once, or make another.")
+            raise CarouselError(
+                "This watcher is already listening. Enter it once, or make another one."
+            )
         self._handles = [
-            register_module_forward_pre_hook(self._before_forward),
+            register_module_forward_pre_hook(self._before_forward),  # type: ignore[arg-type]
             register_module_forward_hook(self._after_forward, with_kwargs=True),
         ]
         return self
@@ -99,9 +101,9 @@ class Recorder:
         """The traces of the last recorded backward pass, replayed from what was recorded."""
         if not self._last:
             raise CarouselError(
-                "No backward pass has been recorded. Run the forward pass and loss.backward() inside "
-                "`with carousel.watch(model) as watcher:`, with gradients enabled, and let the loss "
-                "depend on the output of a recurrent module; then read watcher.flow."
+                "No backward pass has been recorded. Run the forward pass and loss.backward() "
+                "inside `with carousel.watch(model) as watcher:`, with gradients enabled, and let "
+                "the loss depend on the output of a recurrent module; then read watcher.flow."
             )
         return traces_of(self._last)
 
@@ -118,9 +120,8 @@ class Recorder:
         if len(args) < 2 or args[1] is None:
             return None
         # An alias that nobody else reads: its gradient is exactly what this call sends back.
-        states = args[1] if isinstance(args[1], (tuple, list)) else (args[1],)
-        aliases = tuple(_alias(state) for state in states)
-        return (args[0], aliases if isinstance(args[1], (tuple, list)) else aliases[0], *args[2:])
+        aliases = tuple(_alias(state) for state in _as_tuple(args[1]))
+        return (args[0], aliases[0] if isinstance(args[1], Tensor) else aliases, *args[2:])
 
     def _after_forward(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
@@ -134,7 +135,7 @@ class Recorder:
             return result
         x = args[0] if args else kwargs["input"]
         state = args[1] if len(args) > 1 else kwargs.get("hx")
-        states = () if state is None else (state if isinstance(state, (tuple, list)) else (state,))
+        states = _as_tuple(state)
         spec = spec_of(module)
         layout = layout_of(spec, x)
         rng_state, masks = self._rng_states.pop(module, None), None
@@ -165,9 +166,7 @@ class Recorder:
         self._calls.add(call)
         return result
 
-    def _paths(
-        self, name: str, states: tuple[Tensor, ...]
-    ) -> tuple[list[TimePath], Call | None]:
+    def _paths(self, name: str, states: tuple[Tensor, ...]) -> tuple[list[TimePath], Call | None]:
         """The ways by which the entering states came from an earlier call, and that call."""
 
         def owner_of(edge: Edge) -> str | None:
@@ -198,7 +197,7 @@ class Recorder:
 
     # Backward.
 
-    def _count(self, gradient: Tensor) -> None:
+    def _count(self, _gradient: Tensor) -> None:
         self._begin_pass(recorded=False)
 
     def _begin_pass(self, *, recorded: bool) -> None:
@@ -224,6 +223,13 @@ class Recorder:
 
 def _serial(call: Call) -> int:
     return call.serial
+
+
+def _as_tuple(state: Any) -> tuple[Tensor, ...]:
+    """A given state as (h_0,) or (h_0, c_0); () for none."""
+    if state is None:
+        return ()
+    return (state,) if isinstance(state, Tensor) else tuple(state)
 
 
 def _alias(state: Any) -> Any:
@@ -259,7 +265,8 @@ def _weight_copy(module: nn.Module, before: Call | None) -> WeightCopy:
     )
     if before is not None and before.weights.mark == mark:
         return before.weights
-    return WeightCopy([layer.map(lambda tensor: tensor.detach().clone()) for layer in weights], mark)
+    copies = [layer.map(lambda tensor: tensor.detach().clone()) for layer in weights]
+    return WeightCopy(copies, mark)
 
 
 def _with_gradient(result: Any) -> Any:
@@ -278,9 +285,8 @@ def _with_gradient(result: Any) -> Any:
 
 
 def _requires_grad(result: Any) -> bool:
-    parts = result if isinstance(result, tuple) else (result,)
-    first = parts[0]
-    return bool(first.data.requires_grad if isinstance(first, PackedSequence) else first.requires_grad)
+    first = result[0] if isinstance(result, tuple) else result
+    return bool(_data(first).requires_grad)
 
 
 def _arithmetic(x: Tensor, output: Tensor) -> Arithmetic:

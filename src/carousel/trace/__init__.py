@@ -1,0 +1,7 @@
+"""Hooks on a live model; what they heard becomes traces."""
+
+from carousel.trace._recorder import Recorder
+from carousel.trace._replay import turner
+from carousel.trace._trace import Trace
+
+__all__ = ["Recorder", "Trace", "turner"]
