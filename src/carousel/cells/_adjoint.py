@@ -2,13 +2,14 @@
 
     v_T = injected_T;     v_{t-1} = injected_{t-1} + J_t^T v_t;      d_h, d_c = v (+ d_m through c)
 
-One function for every cell; what differs between cells is the ``Linearisation``. The scan runs on
-plain numbers as long as they stay far from the ends of the dtype's range, checked block by block,
-and otherwise carries a power of two for each sequence, which is exact.
+One function for every cell; what differs between cells is the ``Linearisation``. The scan goes
+block by block, each on one power of two for each sequence: 2^0 as long as the numbers are of
+ordinary size. A block whose numbers near the ends of the dtype's range is taken in shorter pieces.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,11 +17,18 @@ import torch
 from torch import Tensor
 
 from carousel.cells._cell import Linearisation
-from carousel.cells._scaled import Scaled, binary_exponent, largest, power_of_two
+from carousel.cells._scaled import (
+    Scaled,
+    binary_exponent,
+    largest,
+    shared_exponent,
+    times_power_of_two,
+)
 
 __all__ = ["Adjoint", "PullBack", "adjoint", "pull_back"]
 
 BLOCK = 64  # steps between two looks at the range
+ORDINARY = 20  # numbers from 2^-20 to 2^20 need no exponent beside them
 
 Vector = tuple[Tensor, Tensor | None]  # the gradient at (h, c), without what c gets through h
 PullBack = Callable[[int, Tensor, Tensor | None], Vector]
@@ -105,13 +113,12 @@ class _Sweep:
         self, linearisation: Linearisation, injected_h: Scaled, injected_c: Scaled | None
     ) -> None:
         self.step = pull_back(linearisation)
-        self.steps, self.batch = injected_h.mantissa.shape[:2]
-        self.injected_h, self.injected_c = injected_h, injected_c
-        self.rows_h = injected_h.mantissa.unbind(0)
-        self.rows_c = None if injected_c is None else injected_c.mantissa.unbind(0)
-        self.size, self.c_arrives = self._sizes()
-        self.exponent = torch.zeros(self.batch, dtype=torch.int32, device=self.size.device)
-        self.scaled = False  # whether any exponent is in use
+        self.steps, _, self.outputs = injected_h.mantissa.shape
+        self.injected = injected_h if injected_c is None else _beside(injected_h, injected_c)
+        _, rows_c = self._split(self.injected.mantissa)
+        # Often nothing arrives at c but at the end: those steps need no addition.
+        self.c_arrives = [] if rows_c is None else (rows_c != 0).any(-1).any(-1).tolist()
+        self.exponent = self.injected.exponents()[-1]
         self.found_h: list[Tensor] = []  # v at T-1, T-2, ..
         self.found_c: list[Tensor] = []
         self.found_exponent: list[Tensor] = []
@@ -119,132 +126,106 @@ class _Sweep:
         self.high = float(range_of.max) ** 0.5
         self.low = float(range_of.tiny) ** 0.5
 
-    def _sizes(self) -> tuple[Tensor, list[bool]]:
-        """The largest injected entry [T, B], and the steps at which anything arrives at c."""
-        size = largest(self.injected_h.mantissa)
-        if self.injected_c is None:
-            return size, []
-        size_c = largest(self.injected_c.mantissa)
-        return torch.maximum(size, size_c), (size_c != 0).any(dim=-1).tolist()
-
     def run(self) -> None:
         """From the last step to before the first."""
-        v: Vector = (torch.zeros_like(self.rows_h[0]), None)
-        if self.rows_c is not None:
-            v = (v[0], torch.zeros_like(self.rows_c[0]))
-        v = self._arrive(self.steps - 1, v)
-        plain_injection = self.injected_h.exponent is None and (
-            self.injected_c is None or self.injected_c.exponent is None
-        )
-        for stop in range(self.steps, 0, -BLOCK):
-            start = max(0, stop - BLOCK)
-            if plain_injection and not self.scaled:
-                after = self._plain_block(start, stop, v)
-                if after is not None:
-                    v = after
-                    continue
-            v = self._scaled_block(start, stop, v)
-            if plain_injection:
-                v = self._leave_scale(v)
+        v = self._split(self.injected.mantissa[-1])
+        stop, length = self.steps, BLOCK
+        while stop > 0:
+            v = self._renewed(v)
+            start = max(0, stop - length)
+            block = self._block(start, stop, v)
+            if block is None and stop - start == 1:
+                v = self._single(start, v)
+                stop, length = start, 2
+            elif block is None:
+                length = (stop - start) // 2
+            else:
+                v, bits_per_step = block
+                stop, length = start, self._length_at(bits_per_step)
         self.last = v
 
-    def _plain_block(self, start: int, stop: int, v: Vector) -> Vector | None:
-        """Steps stop-1 .. start on plain numbers; None where they leave the safe range."""
+    def _block(self, start: int, stop: int, v: Vector) -> tuple[Vector, float] | None:
+        """Steps stop-1 .. start on one exponent; None where the numbers leave the safe range.
+
+        Returns:
+            v before the block, and by how many powers of two a step changed it at most.
+        """
+        rows = self.injected.map(lambda tensor: tensor[max(start - 1, 0) : stop])
+        if rows.exponent is not None or bool(self.exponent.any()):
+            rows = rows.at(self.exponent.expand(rows.mantissa.shape[:2]))
+        rows_h, rows_c = self._split(rows.mantissa)
+        into_h = rows_h.unbind(0)[::-1]  # into_h[k + 1] joins after the k-th step of this block
+        into_c = () if rows_c is None else rows_c.unbind(0)[::-1]
         found_h: list[Tensor] = []
         found_c: list[Tensor] = []
-        for t in range(stop - 1, start - 1, -1):
+        for k, t in enumerate(range(stop - 1, start - 1, -1), start=1):
             found_h.append(v[0])
-            v_h, v_c = self.step(t, *v)
-            if v_c is not None:
-                assert v[1] is not None
+            if v[1] is not None:
                 found_c.append(v[1])
-                if t > 0 and self.c_arrives[t - 1]:
-                    assert self.rows_c is not None
-                    v_c = v_c + self.rows_c[t - 1]
-            v = (v_h + self.rows_h[t - 1] if t > 0 else v_h, v_c)
+            v_h, v_c = self.step(t, *v)
+            if t > 0:
+                v_h = v_h + into_h[k]
+                if v_c is not None and self.c_arrives[t - 1]:
+                    v_c = v_c + into_c[k]
+            v = (v_h, v_c)
         sizes = largest(torch.stack([*found_h, v[0]]))
         if v[1] is not None:
             sizes = torch.maximum(sizes, largest(torch.stack([*found_c, v[1]])))
-        if not self._in_range(sizes, start, stop):
+        if not self._in_range(sizes, largest(rows.mantissa).flip(0)[1:]):
             return None
         self.found_h += found_h
         self.found_c += found_c
         self.found_exponent += [self.exponent] * len(found_h)
-        return v
+        change = (sizes[-1].log2() - sizes[0].log2()).abs().nan_to_num(0.0, 0.0, 0.0)
+        return v, float(change.max()) / len(found_h)
 
-    def _in_range(self, sizes: Tensor, start: int, stop: int) -> bool:
+    def _in_range(self, sizes: Tensor, injected: Tensor) -> bool:
         """Whether every size [steps + 1, B] is safe, or stays zero or non-finite as it came."""
-        injected = self.size[max(start - 1, 0) : stop - 1].flip(0)
-        if start == 0:
-            injected = torch.cat([injected, torch.zeros_like(self.size[:1])])
         new, old = sizes[1:], sizes[:-1]
         safe = (sizes >= self.low) & (sizes <= self.high)
         stays_zero = (new == 0) & (old == 0)
-        stays_broken = ~new.isfinite() & (~old.isfinite() | ~injected.isfinite())
+        broken = ~old.isfinite()
+        broken[: len(injected)] |= ~injected.isfinite()
         entered = safe[0] | (sizes[0] == 0) | ~sizes[0].isfinite()
-        return bool(entered.all() & (safe[1:] | stays_zero | stays_broken).all())
+        fine = safe[1:] | stays_zero | (~new.isfinite() & broken)
+        return bool(entered.all() & fine.all())
 
-    def _scaled_block(self, start: int, stop: int, v: Vector) -> Vector:
-        """The same steps with an exponent for each sequence, renewed at every step."""
-        self.scaled = True
-        v = self._rescale(v)
-        for t in range(stop - 1, start - 1, -1):
-            self.found_h.append(v[0])
-            if v[1] is not None:
-                self.found_c.append(v[1])
-            self.found_exponent.append(self.exponent)
-            v = self._rescale(self.step(t, *v))
-            if t > 0:
-                v = self._arrive(t - 1, v)
-        return v
+    def _single(self, t: int, v: Vector) -> Vector:
+        """Step t with what is injected before it added on the larger of both exponents."""
+        self.found_h.append(v[0])
+        if v[1] is not None:
+            self.found_c.append(v[1])
+        self.found_exponent.append(self.exponent)
+        v = self._renewed(self.step(t, *v))
+        if t == 0:
+            return v
+        there = Scaled(_joined(v).unsqueeze(0), self.exponent.unsqueeze(0))
+        total = there + self.injected.map(lambda tensor: tensor[t - 1 : t])
+        self.exponent = total.exponents()[0]
+        return self._split(total.mantissa[0])
 
-    def _arrive(self, t: int, v: Vector) -> Vector:
-        """v plus what is injected at step t, both brought to the larger of their exponents."""
-        size, zero = self._size(v), torch.iinfo(torch.int32).min // 2
-        row_h, row_c = self.injected_h, self.injected_c
-        parts = [(row_h, 0)] if row_c is None else [(row_h, 0), (row_c, 1)]
-        exponent = torch.where(size == 0, zero, self.exponent)
-        for injected, _ in parts:
-            row_size = largest(injected.mantissa[t])
-            row_exponent = binary_exponent(row_size)
-            if injected.exponent is not None:
-                row_exponent = row_exponent + injected.exponent[t]
-            if not self.scaled and injected.exponent is None:
-                row_exponent = torch.zeros_like(row_exponent)
-            exponent = torch.maximum(exponent, torch.where(row_size == 0, zero, row_exponent))
-        exponent = torch.where(exponent == zero, 0, exponent).to(torch.int32)
-        self.scaled = self.scaled or bool(exponent.any())
-        result = list(_times_power_of_two(v, self.exponent - exponent))
-        for injected, part in parts:
-            shift = -exponent
-            if injected.exponent is not None:
-                shift = shift + injected.exponent[t]
-            (row, _) = _times_power_of_two((injected.mantissa[t], None), shift)
-            old = result[part]
-            assert old is not None
-            result[part] = old + row
+    def _renewed(self, v: Vector) -> Vector:
+        """v with the exponent 0 where it is of ordinary size, else with entries up to 1."""
+        joined = _joined(v)
+        size = largest(joined)
+        exponent = self.exponent + binary_exponent(size)
+        idle = (size == 0) | (exponent.abs() <= ORDINARY)
+        exponent = torch.where(idle, 0, exponent).to(torch.int32)
+        shift = self.exponent - exponent
         self.exponent = exponent
-        return result[0], result[1]  # type: ignore[return-value]  # h is always there
+        if not bool(shift.any()):
+            return v
+        return self._split(times_power_of_two(joined, shift))
 
-    def _rescale(self, v: Vector) -> Vector:
-        """Bring the largest entry of each sequence into [1/2, 1)."""
-        shift = binary_exponent(self._size(v))
-        self.exponent = self.exponent + shift
-        return _times_power_of_two(v, -shift)
+    def _length_at(self, bits_per_step: float) -> int:
+        """How many steps may be taken at once without nearing the end of the range."""
+        bits = -0.75 * math.log2(self.low)
+        return BLOCK if bits_per_step * BLOCK <= bits else max(1, int(bits / bits_per_step))
 
-    def _leave_scale(self, v: Vector) -> Vector:
-        """Back to plain numbers, once every sequence is far enough from the ends of the range."""
-        size = self._size(v).double() * power_of_two(self.exponent)
-        idle = (size == 0) | ~size.isfinite()
-        if bool((idle | ((size > self.low * 2**20) & (size < self.high / 2**20))).all()):
-            v = _times_power_of_two(v, torch.where(idle, 0, self.exponent))
-            self.exponent = torch.zeros_like(self.exponent)
-            self.scaled = False
-        return v
-
-    def _size(self, v: Vector) -> Tensor:
-        size = largest(v[0])
-        return size if v[1] is None else torch.maximum(size, largest(v[1]))
+    def _split(self, joined: Tensor) -> Vector:
+        if joined.shape[-1] == self.outputs:
+            return joined, None
+        return joined[..., : self.outputs], joined[..., self.outputs :]
 
     def totals(self) -> tuple[Scaled, Scaled | None]:
         """v_h and v_c of every step, in time order."""
@@ -256,15 +237,23 @@ class _Sweep:
 
     def start(self) -> tuple[Scaled, Scaled | None]:
         """The gradient at the initial state."""
-        exponent = self.exponent.unsqueeze(0) if self.scaled else None
+        exponent = self.exponent.unsqueeze(0) if bool(self.exponent.any()) else None
         v_h, v_c = self.last
         c = None if v_c is None else Scaled(v_c.unsqueeze(0), exponent)
         return Scaled(v_h.unsqueeze(0), exponent), c
 
 
-def _times_power_of_two(v: Vector, exponent: Tensor) -> Vector:
-    factor = power_of_two(exponent).to(v[0].dtype).unsqueeze(-1)
-    return v[0] * factor, None if v[1] is None else v[1] * factor
+def _joined(v: Vector) -> Tensor:
+    return v[0] if v[1] is None else torch.cat(v, dim=-1)  # type: ignore[arg-type]  # both there
+
+
+def _beside(h: Scaled, c: Scaled) -> Scaled:
+    """h and c as one quantity, the units of c behind those of h."""
+    exponent = None
+    if h.exponent is not None or c.exponent is not None:
+        exponent = shared_exponent(h, c)
+        h, c = h.at(exponent), c.at(exponent)
+    return Scaled(torch.cat([h.mantissa, c.mantissa], dim=-1), exponent)
 
 
 def _through_projection(v_h: Tensor, w_hr: Tensor | None) -> Tensor:

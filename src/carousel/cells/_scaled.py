@@ -13,7 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Scaled", "binary_exponent", "largest", "power_of_two"]
+__all__ = [
+    "Scaled",
+    "binary_exponent",
+    "largest",
+    "power_of_two",
+    "shared_exponent",
+    "times_power_of_two",
+]
+
+NO_SIZE = torch.iinfo(torch.int32).min // 2  # below the exponent of everything that is not zero
 
 
 @dataclass(frozen=True)
@@ -27,10 +36,7 @@ class Scaled:
         """The plain tensor [T, B, H]: what the dtype cannot hold becomes 0 or infinite."""
         if self.exponent is None:
             return self.mantissa
-        half = self.exponent.div(2, rounding_mode="floor")
-        scaled: Tensor = self.mantissa.double() * power_of_two(half).unsqueeze(-1)
-        scaled = scaled * power_of_two(self.exponent - half).unsqueeze(-1)
-        return scaled.to(self.mantissa.dtype)
+        return times_power_of_two(self.mantissa, self.exponent)
 
     def log2_norm(self) -> Tensor:
         """log2 of the Euclidean norm over the units [T, B] float64; -inf is an exact zero."""
@@ -58,8 +64,8 @@ class Scaled:
     def __add__(self, other: Scaled) -> Scaled:
         if self.exponent is None and other.exponent is None:
             return Scaled(self.mantissa + other.mantissa)
-        exponent = torch.maximum(self._ceiling(), other._ceiling())
-        return Scaled(self._at(exponent) + other._at(exponent), exponent)
+        exponent = shared_exponent(self, other)
+        return Scaled(self.at(exponent).mantissa + other.at(exponent).mantissa, exponent)
 
     def exponents(self) -> Tensor:
         """The exponents [T, B] int32, written out where they are 0."""
@@ -67,15 +73,15 @@ class Scaled:
             return self.exponent
         return self.mantissa.new_zeros(self.mantissa.shape[:-1], dtype=torch.int32)
 
-    def _at(self, exponent: Tensor) -> Tensor:
-        shift = power_of_two(self.exponents() - exponent).to(self.mantissa.dtype)
-        return self.mantissa * shift.unsqueeze(-1)
+    def at(self, exponent: Tensor) -> Scaled:
+        """The same numbers with another exponent [T, B]."""
+        shift = self.exponents() - exponent
+        return Scaled(times_power_of_two(self.mantissa, shift), exponent)
 
-    def _ceiling(self) -> Tensor:
-        # The size of the largest entry; nothing below the exponent 0 of an all-zero row may win.
+    def ceiling(self) -> Tensor:
+        """The exponent of the largest entry [T, B]; far below all others where there is none."""
         size = largest(self.mantissa)
-        lowest = torch.full_like(self.exponents(), torch.iinfo(torch.int32).min // 2)
-        return torch.where(size == 0, lowest, self.exponents() + binary_exponent(size))
+        return torch.where(size == 0, NO_SIZE, self.exponents() + binary_exponent(size))
 
     @staticmethod
     def cat(parts: Sequence[Scaled], dim: int) -> Scaled:
@@ -84,6 +90,12 @@ class Scaled:
         if all(part.exponent is None for part in parts):
             return Scaled(mantissa)
         return Scaled(mantissa, torch.cat([part.exponents() for part in parts], dim))
+
+
+def shared_exponent(one: Scaled, other: Scaled) -> Tensor:
+    """The exponent [T, B] on which both can stand without overflow; 0 where both are zero."""
+    exponent = torch.maximum(one.ceiling(), other.ceiling())
+    return torch.where(exponent == NO_SIZE, 0, exponent)
 
 
 def largest(tensor: Tensor) -> Tensor:
@@ -95,6 +107,15 @@ def binary_exponent(size: Tensor) -> Tensor:
     """k with size in [2^(k-1), 2^k), int32; 0 where size is zero, infinite or NaN."""
     exponent: Tensor = torch.frexp(size).exponent
     return torch.where(size.isfinite(), exponent, torch.zeros_like(exponent))
+
+
+def times_power_of_two(tensor: Tensor, exponent: Tensor) -> Tensor:
+    """tensor [.., B, H] times 2 ** exponent [.., B], rounded once, to the tensor's dtype."""
+    # In two factors: one alone may leave even the range of float64 where the product does not.
+    half = exponent.div(2, rounding_mode="floor")
+    scaled: Tensor = tensor.double() * power_of_two(half).unsqueeze(-1)
+    scaled = scaled * power_of_two(exponent - half).unsqueeze(-1)
+    return scaled.to(tensor.dtype)
 
 
 def power_of_two(exponent: Tensor) -> Tensor:

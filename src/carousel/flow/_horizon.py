@@ -23,6 +23,7 @@ from carousel.trace import Trace
 __all__ = ["Horizon", "horizon"]
 
 ROWS = 16  # directions that are pulled back
+MOST_LAGS = 4000  # steps back over which the rate is taken; more would cost and change nothing
 LEAST_LAGS = 8  # fewer than these give no rate
 MOST_WINDOWS = 8  # windows in which each sequence gives a rate of its own
 # Student's t at 97.5 % for 1 .. 30 degrees of freedom; 1.96 beyond.
@@ -73,7 +74,7 @@ class Horizon:
 
 def horizon(trace: Trace) -> Horizon:
     """Measure the horizon of one layer; see ``LayerFlow.horizon``."""
-    log = log_norms_by_lag(trace, _random_rows(trace), frobenius)
+    log = log_norms_by_lag(trace, _random_rows(trace), frobenius, MOST_LAGS)
     return horizon_of(log)
 
 
@@ -156,8 +157,8 @@ def _growing(h: Horizon) -> str:
 
 def _level(h: Horizon) -> str:
     return (
-        f"Over {h.lags} steps the gradient neither decays nor grows measurably: rate {h.rate:+.2g} "
-        f"per step, 95 % interval {h.rate_interval[0]:+.2g} to {h.rate_interval[1]:+.2g}."
+        f"Over {h.lags} steps back the rate cannot be told from zero: {h.rate:+.2g} per step, "
+        f"95 % interval {h.rate_interval[0]:+.2g} to {h.rate_interval[1]:+.2g}."
     )
 
 

@@ -49,21 +49,28 @@ def jacobian_norms(trace: Trace, norm: str = "spectral") -> JacobianNorms:
     return JacobianNorms(torch.arange(log.shape[0]), log / math.log(10))
 
 
-def log_norms_by_lag(trace: Trace, rows: Tensor, norm: Norm) -> Tensor:
+def log_norms_by_lag(
+    trace: Trace, rows: Tensor, norm: Norm, most_lags: int | None = None
+) -> Tensor:
     """ln norm(rows @ ds_T/ds_t) for every lag, [L, B] float64.
 
     Args:
         trace: of one layer.
         rows: [R, S] to pull back; the identity gives the product itself.
         norm: of the pulled rows.
+        most_lags: where to stop; None: at the first step.
     """
     trace = in_running_order(trace)
     with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
-        return _by_lag(_pull_rows(trace, rows, norm), trace.lengths)
+        stop = 0
+        if most_lags is not None:
+            stop = max(0, int(trace.lengths.min()) - most_lags)
+        by_step = _pull_rows(trace, rows, norm, stop)
+        return _by_lag(by_step, trace.lengths)[: int(trace.lengths.max()) - stop]
 
 
-def _pull_rows(trace: Trace, rows: Tensor, norm: Norm) -> Tensor:
-    """ln norm at every step t, [T, B]; NaN at padding."""
+def _pull_rows(trace: Trace, rows: Tensor, norm: Norm, stop: int) -> Tensor:
+    """ln norm at every step t from the last one down to ``stop``, [T, B]; NaN elsewhere."""
     h, c = trace.trajectory.h, trace.trajectory.c
     steps, batch, outputs = h.shape
     begin = rows.to(h).unsqueeze(1).expand(-1, batch, -1)
@@ -72,7 +79,7 @@ def _pull_rows(trace: Trace, rows: Tensor, norm: Norm) -> Tensor:
     v = torch.zeros_like(begin)
     exponent = torch.zeros(batch, dtype=torch.float64, device=h.device)
     found = torch.full((steps, batch), torch.nan, dtype=torch.float64, device=h.device)
-    for t in range(steps - 1, -1, -1):
+    for t in range(steps - 1, stop - 1, -1):
         starts = (trace.lengths - 1 == t).unsqueeze(-1)
         if bool(starts.any()):
             v = torch.where(starts, begin, v)

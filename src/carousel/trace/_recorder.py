@@ -25,7 +25,7 @@ from carousel._errors import CarouselError
 from carousel.trace._call import Arithmetic, Call, Gradients, WeightCopy
 from carousel.trace._layerwise import forward_layerwise
 from carousel.trace._layout import layout_of
-from carousel.trace._modules import find_recurrent, spec_of, weights_of
+from carousel.trace._modules import Spec, find_recurrent, spec_of, weights_of
 from carousel.trace._timelines import traces_of
 from carousel.trace._timepath import Edge, TimePath, edge_of
 from carousel.trace._trace import Trace
@@ -143,7 +143,7 @@ class Recorder:
             # cuDNN draws inside its kernel, where the masks cannot be read: draw them here instead.
             like = _named_outputs(module, result)["output"]
             result, masks = forward_layerwise(module, spec, layout, _data(x), states, like)
-        result = _with_gradient(result)
+        result = _with_own_c(_with_gradient(result), spec)
         paths, before = self._paths(self._names[module], states if len(args) > 1 else ())
         call = Call(
             serial=self._serial,
@@ -282,6 +282,18 @@ def _with_gradient(result: Any) -> Any:
     if _requires_grad(result):
         return result
     return tuple(_with_gradient(part) for part in result)
+
+
+def _with_own_c(result: Any, spec: Spec) -> Any:
+    """The result of an LSTMCell with c in an alias.
+
+    Where the cell is not one fused kernel, its own h is computed from the very c that it returns,
+    and a hook there would hear that too. An alias hears what comes from outside alone.
+    """
+    if not (spec.is_cell and spec.cell.has_c):
+        return result
+    h, c = result
+    return h, c.view_as(c)
 
 
 def _requires_grad(result: Any) -> bool:

@@ -312,16 +312,17 @@ def _notes(
     cut = [step for step, call in zip(boundaries, timeline[1:], strict=True) if not call.attached]
     if cut:
         notes.append(
-            f"The state was detached before step {_listed(cut)}: no gradient crosses there."
+            f"The state was detached before step{'s' * (len(cut) > 1)} {_listed(cut)}: "
+            "no gradient crosses there."
         )
     resets = int((handed_over == 0).sum())
     if resets:
-        notes.append(f"The state was reset to zero {resets} times between calls.")
+        notes.append(f"The state was reset to zero between calls: {_times(resets)}.")
     changed = int(handed_over.isnan().sum())
     if changed:
         notes.append(
-            f"The state was changed between calls {changed} times, by operations outside the "
-            "module: Jacobian products end there."
+            "The state was changed between calls by operations outside the module: "
+            f"{_times(changed)}. Jacobian products end there."
         )
     first = timeline[0]
     if first.arithmetic.dtype not in (torch.float32, torch.float64):
@@ -333,6 +334,10 @@ def _notes(
 def _listed(steps: list[int]) -> str:
     shown = ", ".join(str(step) for step in steps[:5])
     return shown if len(steps) <= 5 else f"{shown} and {len(steps) - 5} more"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _layer_name(call: Call, layer: int, direction: int) -> str:
