@@ -30,8 +30,9 @@ __all__ = ["Adjoint", "PullBack", "adjoint", "pull_back"]
 BLOCK = 64  # steps between two looks at the range
 ORDINARY = 20  # numbers from 2^-20 to 2^20 need no exponent beside them
 
-Vector = tuple[Tensor, Tensor | None]  # the gradient at (h, c), without what c gets through h
-PullBack = Callable[[int, Tensor, Tensor | None], Vector]
+# The gradient at (h, c), without what c gets through h: [.., B, P] and [.., B, 1, H].
+Vector = tuple[Tensor, Tensor | None]
+PullBack = Callable[..., Vector]
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,24 @@ class Adjoint:
     d_c: Scaled | None  # [T, B, H], including what reaches c_t through h_t
     d_h_start: Scaled  # [1, B, P]  dL/dh_0
     d_c_start: Scaled | None  # [1, B, H]  dL/dc_0
-    d_a: Scaled  # [T, B, G, H] on the pre-activations, where the input meets them
+    linearisation: Linearisation
+    v_c: Scaled | None  # [T, B, H]  d_c without what reaches c_t through h_t
 
-    def d_x(self, w_ih: Tensor) -> Scaled:
+    def d_a(self) -> Scaled:
+        """The gradient on the pre-activations, where the input meets them, [T, B, G, H]."""
+        lin = self.linearisation
+        v_m = _through_projection(self.d_h.mantissa, lin.weights.w_hr)
+        d_a = lin.from_h[..., : lin.gates, :] * v_m.unsqueeze(-2)
+        if self.v_c is not None and lin.from_c is not None:
+            d_a.addcmul_(lin.from_c[..., : lin.gates, :], self.v_c.mantissa.unsqueeze(-2))
+        if lin.n_from_h is not None:
+            d_a[..., lin.gates - 1, :] = lin.n_from_h * v_m
+        return Scaled(d_a, self.d_h.exponent)
+
+    def d_x(self) -> Scaled:
         """dL/dx_t = d_a_t @ W_ih, [T, B, I]."""
-        return self.d_a.linear(lambda d_a: d_a.flatten(-2) @ w_ih)
+        w_ih = self.linearisation.weights.w_ih
+        return self.d_a().linear(lambda d_a: d_a.flatten(-2) @ w_ih)
 
 
 def adjoint(linearisation: Linearisation, injected_h: Scaled, injected_c: Scaled | None) -> Adjoint:
@@ -67,24 +81,27 @@ def adjoint(linearisation: Linearisation, injected_h: Scaled, injected_c: Scaled
     sweep.run()
     v_h, v_c = sweep.totals()
     start_h, start_c = sweep.start()
-    v_m = v_h.linear(lambda v: _through_projection(v, linearisation.weights.w_hr))
     d_c = None
     if v_c is not None and linearisation.c_from_h is not None:
-        through_h = linearisation.c_from_h * v_m.mantissa
-        d_c = v_c.linear(lambda v: v + through_h)
+        v_m = _through_projection(v_h.mantissa, linearisation.weights.w_hr)
+        d_c = Scaled(v_c.mantissa + linearisation.c_from_h * v_m, v_c.exponent)
     return Adjoint(
         d_h=v_h,
         d_c=d_c,
         d_h_start=start_h,
         d_c_start=start_c,
-        d_a=Scaled(_on_pre_activations(linearisation, v_m.mantissa, v_c), v_h.exponent),
+        linearisation=linearisation,
+        v_c=v_c,
     )
 
 
 def pull_back(linearisation: Linearisation) -> PullBack:
-    """The transposed Jacobian of a step as a function: (t, v_h, v_c) -> the vector before step t.
+    """The transposed Jacobian of a step as a function: the gradient before step t.
 
-    The vectors may carry axes in front: v_h [..., B, P], v_c [..., B, H].
+    (t, v_h [.., B, P], v_c [.., B, 1, H], plus) -> v_h + plus [.., B, P], v_c [.., B, 1, H]
+
+    Any axes may stand in front where there is no plus. v_c keeps an axis for the gates, which
+    saves a step in the innermost loop.
     """
     gates, w_hh = linearisation.gates, linearisation.weights.w_hh
     w_hr = linearisation.weights.w_hr
@@ -92,15 +109,16 @@ def pull_back(linearisation: Linearisation) -> PullBack:
     from_h = linearisation.from_h.unbind(0)
     from_c = () if linearisation.from_c is None else linearisation.from_c.unbind(0)
 
-    def step(t: int, v_h: Tensor, v_c: Tensor | None) -> Vector:
+    def step(t: int, v_h: Tensor, v_c: Tensor | None, plus: Tensor | None = None) -> Vector:
         u = from_h[t] * _through_projection(v_h, w_hr).unsqueeze(-2)
         if v_c is not None:
-            u = torch.addcmul(u, from_c[t], v_c.unsqueeze(-2))
-        v_h = u[..., :gates, :].flatten(-2) @ w_hh
+            u = torch.addcmul(u, from_c[t], v_c)
+        d_a = u.narrow(-2, 0, gates).flatten(-2)
+        v_h = d_a @ w_hh if plus is None else torch.addmm(plus, d_a, w_hh)
         if carries_c:
-            return v_h, u[..., gates, :]
+            return v_h, u.narrow(-2, gates, 1)
         if carries_h:
-            v_h = v_h + u[..., gates, :]
+            v_h = v_h + u.select(-2, gates)
         return v_h, None
 
     return step
@@ -117,7 +135,7 @@ class _Sweep:
         self.injected = injected_h if injected_c is None else _beside(injected_h, injected_c)
         _, rows_c = self._split(self.injected.mantissa)
         # Often nothing arrives at c but at the end: those steps need no addition.
-        self.c_arrives = [] if rows_c is None else (rows_c != 0).any(-1).any(-1).tolist()
+        self.c_arrives = [] if rows_c is None else (rows_c != 0).flatten(1).any(-1).tolist()
         self.exponent = self.injected.exponents()[-1]
         self.found_h: list[Tensor] = []  # v at T-1, T-2, ..
         self.found_c: list[Tensor] = []
@@ -162,15 +180,13 @@ class _Sweep:
             found_h.append(v[0])
             if v[1] is not None:
                 found_c.append(v[1])
-            v_h, v_c = self.step(t, *v)
-            if t > 0:
-                v_h = v_h + into_h[k]
-                if v_c is not None and self.c_arrives[t - 1]:
-                    v_c = v_c + into_c[k]
+            v_h, v_c = self.step(t, *v, into_h[k] if t > 0 else None)
+            if v_c is not None and t > 0 and self.c_arrives[t - 1]:
+                v_c = v_c + into_c[k]
             v = (v_h, v_c)
         sizes = largest(torch.stack([*found_h, v[0]]))
         if v[1] is not None:
-            sizes = torch.maximum(sizes, largest(torch.stack([*found_c, v[1]])))
+            sizes = torch.maximum(sizes, largest(torch.stack([*found_c, v[1]])).squeeze(-1))
         if not self._in_range(sizes, largest(rows.mantissa).flip(0)[1:]):
             return None
         self.found_h += found_h
@@ -225,26 +241,26 @@ class _Sweep:
     def _split(self, joined: Tensor) -> Vector:
         if joined.shape[-1] == self.outputs:
             return joined, None
-        return joined[..., : self.outputs], joined[..., self.outputs :]
+        return joined[..., : self.outputs], joined[..., self.outputs :].unsqueeze(-2)
 
     def totals(self) -> tuple[Scaled, Scaled | None]:
         """v_h and v_c of every step, in time order."""
         h = torch.stack(self.found_h[::-1])
         exponent = torch.stack(self.found_exponent[::-1])
         shared = exponent if bool(exponent.any()) else None
-        c = Scaled(torch.stack(self.found_c[::-1]), shared) if self.found_c else None
+        c = Scaled(torch.stack(self.found_c[::-1]).squeeze(-2), shared) if self.found_c else None
         return Scaled(h, shared), c
 
     def start(self) -> tuple[Scaled, Scaled | None]:
         """The gradient at the initial state."""
         exponent = self.exponent.unsqueeze(0) if bool(self.exponent.any()) else None
         v_h, v_c = self.last
-        c = None if v_c is None else Scaled(v_c.unsqueeze(0), exponent)
+        c = None if v_c is None else Scaled(v_c.squeeze(-2).unsqueeze(0), exponent)
         return Scaled(v_h.unsqueeze(0), exponent), c
 
 
 def _joined(v: Vector) -> Tensor:
-    return v[0] if v[1] is None else torch.cat(v, dim=-1)  # type: ignore[arg-type]  # both there
+    return v[0] if v[1] is None else torch.cat([v[0], v[1].squeeze(-2)], dim=-1)
 
 
 def _beside(h: Scaled, c: Scaled) -> Scaled:
@@ -258,14 +274,3 @@ def _beside(h: Scaled, c: Scaled) -> Scaled:
 
 def _through_projection(v_h: Tensor, w_hr: Tensor | None) -> Tensor:
     return v_h if w_hr is None else v_h @ w_hr
-
-
-def _on_pre_activations(linearisation: Linearisation, v_m: Tensor, v_c: Scaled | None) -> Tensor:
-    """d_a of every gate [T, B, G, H]."""
-    gates = linearisation.gates
-    d_a = linearisation.from_h[..., :gates, :] * v_m.unsqueeze(-2)
-    if v_c is not None and linearisation.from_c is not None:
-        d_a = d_a.addcmul_(linearisation.from_c[..., :gates, :], v_c.mantissa.unsqueeze(-2))
-    if linearisation.n_from_h is not None:
-        d_a[..., gates - 1, :] = linearisation.n_from_h * v_m
-    return d_a

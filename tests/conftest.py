@@ -1,0 +1,28 @@
+"""What every test runs under: two cores, no leftover hooks, scratch memory that starts as NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # pytest -n 2 has the cores already
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let torch's own remark about its CPU route for proj_size pass; it is said once a process."""
+    config.addinivalue_line(
+        "filterwarnings", "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
+    )
+
+
+@pytest.fixture(autouse=True)
+def _clean_torch() -> Iterator[None]:
+    """Fill fresh memory with NaN during a test, and leave torch's global switches as they were."""
+    before = (torch.are_deterministic_algorithms_enabled(), torch.get_rng_state())
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    yield
+    torch.use_deterministic_algorithms(before[0])
+    torch.set_rng_state(before[1])
