@@ -133,11 +133,17 @@ class LayerFlow:
 
     @property
     def certificate_limit(self) -> float:
-        """What rounding can explain: (32 + sqrt T) eps times the largest state, at least 1."""
+        """What rounding can explain, times the largest state (at least 1).
+
+        4 roundings to the module's dtype and 32 to that of the replay, whose products add up many
+        terms; with a cell state, which is scanned over T steps, sqrt(T) roundings more.
+        """
         states = [state for state in (self.h, self.c) if state is not None]
         largest = max(float(state.abs().amax()) for state in states)
         scale = max(1.0, largest if math.isfinite(largest) else 1.0)
-        return (32 + math.sqrt(self.steps)) * torch.finfo(self.dtype).eps * scale
+        roundings = 4 + (math.sqrt(self.steps) if self.c is not None else 0)
+        eps, replay_eps = torch.finfo(self.dtype).eps, torch.finfo(self.h.dtype).eps
+        return (roundings * eps + 32 * replay_eps) * scale
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -70,10 +70,10 @@ def measure(model: nn.Module, batch: Any, loss_fn: Callable[..., Tensor] | None 
         CarouselError: the model or the loss does not accept the batch, or the loss is not a scalar
             that depends on a recurrent module.
     """
+    watcher = Watcher(model, keep_outputs=True)
     run = _closure(model, batch, loss_fn)
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices), _Buffers(model), torch.enable_grad():
-        watcher = Watcher(model, keep_outputs=True)
         with watcher:
             loss = _loss(run, batch)
             if watcher.outputs:

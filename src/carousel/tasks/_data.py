@@ -31,7 +31,7 @@ class SequenceData:
     test_targets: Tensor  # [N] or [N, T]
     classes: int
     metric: Metric
-    baseline: float  # in the metric: what is reached on the test part without looking at any input
+    baseline: float  # in the metric: what is reached on the test part without any memory
     baseline_description: str  # how that is reached, in a few words
     symbols: str = ""  # the characters behind the symbols, in their order; empty for numbers
 

@@ -59,8 +59,10 @@ def text(*, steps: int = 100, test_share: float = 0.1) -> SequenceData:
         test_targets=test_targets,
         classes=len(symbols),
         metric="bits per character",
-        baseline=unigram_bits(train_targets, test_targets, len(symbols)),
-        baseline_description="only how often each character occurs",
+        baseline=bigram_bits(
+            (train_inputs, train_targets), (test_inputs, test_targets), len(symbols)
+        ),
+        baseline_description="only which character follows which",
         symbols=symbols,
     )
 
@@ -85,13 +87,20 @@ def windows(symbols: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     return inputs, targets
 
 
-def unigram_bits(train: Tensor, test: Tensor, classes: int) -> float:
-    """Bits per character of a predictor that knows only how often each character occurs.
+def bigram_bits(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], classes: int) -> float:
+    """Bits per character of a predictor that sees the current character and remembers none.
 
-    -mean_t log2 p(y_t) over ``test``, with p(y) = (count of y in train + 1) / (length + classes):
-    the one that is added keeps a character that only the test part has from costing infinitely
-    much.
+    -mean_t log2 p(y_t | x_t) over ``test``, with p(y | x) = (how often y follows x in train + 1) /
+    (how often x occurs + classes): the one that is added keeps a pair that only the test part has
+    from costing infinitely much.
+
+    Args:
+        train: inputs and targets, int64 of any equal shapes.
+        test: likewise.
+        classes: how many symbols there are.
     """
-    counts = torch.bincount(train.flatten(), minlength=classes).double() + 1
-    bits = -(counts / counts.sum()).log2()
-    return bits[test.flatten()].mean().item()
+    inputs, targets = (part.flatten() for part in train)
+    pairs = torch.bincount(inputs * classes + targets, minlength=classes * classes)
+    counts = pairs.reshape(classes, classes).double() + 1
+    bits = -(counts / counts.sum(dim=1, keepdim=True)).log2()
+    return bits[test[0].flatten(), test[1].flatten()].mean().item()

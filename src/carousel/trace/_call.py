@@ -55,6 +55,7 @@ class Call:
     rng_state: Tensor | None = None  # of the CPU generator before the forward, if it drew from it
     masks: list[Tensor] | None = None  # of dropout between layers, where Carousel drew them
     attached: bool = False  # whether a gradient flows on into the state that was given
+    by_keyword: bool = False  # the state was given as hx=.., of which no alias can be made
     before: Call | None = None  # the call whose state entered this one, through the graph
     paths: list[TimePath] = field(default_factory=list)
     edges: dict[Edge, str] = field(default_factory=dict)  # where the outputs stand in the graph

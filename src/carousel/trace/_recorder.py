@@ -14,7 +14,9 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.module import (
+    _global_forward_hooks_with_kwargs,
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
@@ -42,21 +44,22 @@ class Recorder:
     Args:
         model: any module that holds ``torch.nn.RNN``, ``LSTM``, ``GRU`` or one of their cells.
         every: record the first backward pass and then each ``every``-th.
-        keep_outputs: collect the outputs of recorded calls in ``outputs``, until the context ends.
+        keep_outputs: collect in ``outputs`` where the outputs of recorded calls stand in the graph,
+            until the context ends.
 
     Raises:
         CarouselError: there is nothing in the model that can be watched.
     """
 
     def __init__(self, model: nn.Module, *, every: int = 1, keep_outputs: bool = False) -> None:
-        if every < 1:
+        if type(every) is not int or every < 1:
             raise CarouselError(
                 f"Expected every to be a whole number of backward passes from 1 on, got {every!r}."
             )
         self._names = find_recurrent(model)
         self._every = every
         self._keep_outputs = keep_outputs
-        self.outputs: list[Tensor] = []
+        self.outputs: list[GradientEdge] = []
         self._passes_begun = 0
         self._passes_recorded = 0
         self._pass_id: int | None = None
@@ -86,6 +89,7 @@ class Recorder:
     ) -> None:
         for handle in self._handles:
             handle.remove()
+            _global_forward_hooks_with_kwargs.pop(handle.id, None)  # which torch leaves behind
         self._handles = []
         for call in list(self._calls):
             call.stop_listening()
@@ -144,7 +148,7 @@ class Recorder:
             like = _named_outputs(module, result)["output"]
             result, masks = forward_layerwise(module, spec, layout, _data(x), states, like)
         result = _with_own_c(_with_gradient(result), spec)
-        paths, before = self._paths(self._names[module], states if len(args) > 1 else ())
+        paths, before = self._paths(self._names[module], states)
         call = Call(
             serial=self._serial,
             name=self._names[module],
@@ -157,7 +161,8 @@ class Recorder:
             outputs={},
             rng_state=rng_state if masks is None else None,
             masks=masks,
-            attached=any(state.requires_grad for state in states),
+            attached=any(state.grad_fn is not None for state in states),
+            by_keyword=len(args) < 2 and bool(states),
             before=before,
             paths=paths,
         )
@@ -176,9 +181,10 @@ class Recorder:
         paths = []
         before = None
         for state in states:
-            if state.grad_fn is None:
-                continue
-            path = TimePath.from_alias(state, owner_of, name, self._carry)
+            edge = edge_of(state)
+            if edge is None or edge in self._produced:
+                continue  # nothing comes back, or what does cannot be heard: given by keyword
+            path = TimePath.from_state(state, owner_of, name, self._carry)
             if path is not None:
                 paths.append(path)
                 before = max((self._produced[edge] for edge in path.targets), key=_serial)
@@ -188,7 +194,7 @@ class Recorder:
         for output, tensor in outputs.items():
             call.outputs[output] = tensor.detach().clone()
             if self._keep_outputs:
-                self.outputs.append(tensor)
+                self.outputs.append(get_gradient_edge(tensor))
             call.handles.append(tensor.register_hook(partial(self._arrive, call, output)))
             edge = edge_of(tensor)
             if edge is not None:
@@ -197,8 +203,9 @@ class Recorder:
 
     # Backward.
 
-    def _count(self, _gradient: Tensor) -> None:
-        self._begin_pass(recorded=False)
+    def _count(self, gradient: Tensor | None) -> None:
+        if gradient is not None:
+            self._begin_pass(recorded=False)
 
     def _begin_pass(self, *, recorded: bool) -> None:
         # The engine numbers its runs; hooks of one backward pass see the same number.
@@ -211,7 +218,9 @@ class Recorder:
             self._passes_recorded += 1
             self._last = {}
 
-    def _arrive(self, call: Call, output: str, gradient: Tensor) -> None:
+    def _arrive(self, call: Call, output: str, gradient: Tensor | None) -> None:
+        if gradient is None:  # the node has several outputs, and this one the loss does not use
+            return
         self._begin_pass(recorded=True)
         self._last.setdefault(call, Gradients()).arrived[output] = gradient
 

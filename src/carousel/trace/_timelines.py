@@ -324,6 +324,11 @@ def _notes(
             "The state was changed between calls by operations outside the module: "
             f"{_times(changed)}. Jacobian products end there."
         )
+    if any(call.by_keyword and call.paths for call in timeline):
+        notes.append(
+            "The state was given by keyword after other operations; if their result serves "
+            "anything else too, that part counts as carried. Give it as the second argument."
+        )
     first = timeline[0]
     if first.arithmetic.dtype not in (torch.float32, torch.float64):
         precision = str(first.arithmetic.dtype).removeprefix("torch.")

@@ -47,8 +47,8 @@ class TimePath:
     handles: list[Any] = field(default_factory=list)
 
     @staticmethod
-    def from_alias(
-        alias: Tensor,
+    def from_state(
+        state: Tensor,
         owner_of: Callable[[Edge], str | None],
         owner: str,
         deliver: Callable[[Edge, Tensor], None],
@@ -56,7 +56,7 @@ class TimePath:
         """Search the way back to a state that the same module put out earlier.
 
         Args:
-            alias: the entering state, in an alias that only this call reads.
+            state: the entering state, in an alias that only this call reads.
             owner_of: the module that put out what stands at an edge, None for anything else.
             owner: the module that the state enters; the search ends at any other's states.
             deliver: takes each carried gradient, with the edge that it arrives at.
@@ -64,8 +64,8 @@ class TimePath:
         Returns:
             The path, or None where there is none within reach.
         """
-        path = TimePath(deliver, _number(alias.grad_fn))
-        if not path._search(alias.grad_fn, owner_of, owner, {}):
+        path = TimePath(deliver, _number(state.grad_fn))
+        if not path._search(state.grad_fn, owner_of, owner, {}):
             return None
         reference = weakref.ref(path)
         for number, node in path.nodes.items():

@@ -1,0 +1,5 @@
+"""Reports: flows made readable in a terminal, on a page, and as JSON."""
+
+from carousel.report._report import Report
+
+__all__ = ["Report"]

@@ -1,0 +1,96 @@
+"""The report: flows made readable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from rich.console import Console
+
+from carousel._errors import CarouselError
+from carousel.flow import Flow
+from carousel.report._html import to_html
+from carousel.report._json import to_json
+from carousel.report._schema import ReportData
+from carousel.report._summary import FactValue, summarise
+from carousel.report._terminal import print_report
+
+__all__ = ["Report"]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """One flow, or several under their names, as text, as a page, and as JSON.
+
+    Args:
+        flows: what was measured. Several flows are also drawn together on one axis.
+        title: stands above everything.
+        summary: the conclusion, in a sentence or two.
+        facts: what else is to be said, by label. A value that is a mapping is said of each flow
+            by its name: ``{"accuracy": {"LSTM": 0.93, "tanh RNN": 0.31}}``.
+
+    Raises:
+        CarouselError: there is no flow, something is not a flow, or a flow has no layer.
+    """
+
+    flows: Flow | Mapping[str, Flow]
+    title: str = "Gradients through time"
+    summary: str = ""
+    facts: Mapping[str, FactValue | Mapping[str, FactValue]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, flow in self._named().items():
+            if not isinstance(flow, Flow):
+                raise CarouselError(
+                    f"Expected a Flow, or a mapping from names to Flows, got a "
+                    f"{type(flow).__name__}{f' under {name!r}' if name else ''}. "
+                    "carousel.measure(model, batch, loss_fn) gives a Flow."
+                )
+            if not len(flow):
+                raise CarouselError("Expected a Flow with at least one layer, got an empty one.")
+        if not self._named():
+            raise CarouselError("Expected at least one Flow to report on, got none.")
+
+    @cached_property
+    def data(self) -> ReportData:
+        """The report as plain data, which all forms of it are made from."""
+        return summarise(self._named(), title=self.title, summary=self.summary, facts=self.facts)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong, a sentence each: values that are not finite, a replay that missed."""
+        return self.data.faults
+
+    def print(self, console: Console | None = None, *, details: bool = True) -> None:
+        """Print the report to a terminal, or wherever ``console`` writes.
+
+        Args:
+            console: by default standard output.
+            details: print each layer by itself too, after what concerns all of them.
+        """
+        print_report(self.data, console or Console(highlight=False), details=details)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the report as one HTML file that needs nothing else, and return its path.
+
+        Raises:
+            CarouselError: the file cannot be written.
+        """
+        target = Path(path)
+        try:
+            target.write_text(to_html(self.data), encoding="utf-8")
+        except OSError as error:
+            raise CarouselError(
+                f"The report cannot be written to {target}: {error.strerror or error}. "
+                "Choose another path for it."
+            ) from error
+        return target
+
+    def to_json(self) -> str:
+        """The report as strict JSON; its ``schema`` number tells which form it has."""
+        return to_json(self.data)
+
+    def _named(self) -> Mapping[str, Flow]:
+        return {"": self.flows} if isinstance(self.flows, Flow) else self.flows

@@ -1,0 +1,150 @@
+"""The report in a terminal, in a pipe, or in a log file."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from carousel.report._chart import chart
+from carousel.report._plot import Line, comparison_lines, layer_lines
+from carousel.report._schema import FlowSummary, LayerSummary, ReportData
+from carousel.report._words import (
+    as_ascii,
+    certificate_sentence,
+    clean,
+    course_sentence,
+    end_labels,
+    ends,
+    fact_value,
+    horizon_in_short,
+    identity,
+    norm,
+)
+
+__all__ = ["print_report"]
+
+MOST_CHARTS = 8  # layers of one flow that get a chart of their own
+MOST_FAULTS = 10
+ROWS = 12  # of a chart
+WIDEST = 120  # columns; beyond that a chart gets no better
+
+
+def print_report(data: ReportData, console: Console, *, details: bool) -> None:
+    """Print the report; without ``details`` only what concerns all flows together."""
+    _Printer(console).report(data, details=details)
+
+
+class _Printer:
+    """Prints the parts of a report one below the other."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.unicode = not console.options.ascii_only
+        self.width = min(console.width, WIDEST)
+
+    def report(self, data: ReportData, *, details: bool) -> None:
+        self.say(data.title, "bold underline")
+        for fact in data.facts:
+            self.say(f"{fact.label}: {fact_value(fact.value)}", "dim")
+        if len(data.flows) > 1:
+            self.gap()
+            self.say("The gradient through time: the norm of dL/dh at each step", "bold")
+            self.chart(comparison_lines(data.flows))
+        if len(data.flows) > 1 or any(len(flow.layers) > 1 for flow in data.flows):
+            self.gap()
+            self.overview(data.flows)
+        if data.summary:
+            self.gap()
+            self.say(data.summary, "bold")
+        self.faults(data.faults)
+        if details:
+            for flow in data.flows:
+                self.flow(flow)
+
+    def overview(self, flows: tuple[FlowSummary, ...]) -> None:
+        """A table of all layers, with what is said of each flow."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        labels = list(dict.fromkeys(fact.label for flow in flows for fact in flow.facts))
+        layers = [layer for flow in flows for layer in flow.layers]
+        for header in ("layer", "horizon", *end_labels(layers), *labels):
+            table.add_column(self.text(header))
+        for flow in flows:
+            said = {fact.label: fact_value(fact.value) for fact in flow.facts}
+            for number, layer in enumerate(flow.layers):
+                name = flow.name or layer.name
+                if flow.name and len(flow.layers) > 1:
+                    name = f"{flow.name}: {layer.name}"
+                (_, begun), (_, left) = ends(layer)
+                row = [name, horizon_in_short(layer.horizon), norm(begun), norm(left)]
+                row += [said.get(label, "") if number == 0 else "" for label in labels]
+                table.add_row(*(self.text(cell) for cell in row))
+        self.console.print(table)
+        self.say(
+            "horizon: steps in which the gradient falls to 1/e, with its 95 % interval; dL/dh: its "
+            "norm, the median over the sequences",
+            "dim",
+        )
+
+    def faults(self, faults: tuple[str, ...]) -> None:
+        """What is wrong, if anything is."""
+        if not faults:
+            return
+        self.gap()
+        for fault in faults[:MOST_FAULTS]:
+            self.say(f"WRONG: {fault}", "bold red")
+        if len(faults) > MOST_FAULTS:
+            self.say(f".. and {len(faults) - MOST_FAULTS} more", "red")
+
+    def flow(self, flow: FlowSummary) -> None:
+        """The layers of one flow."""
+        for layer in flow.layers[:MOST_CHARTS]:
+            self.layer(layer, flow.name)
+        if len(flow.layers) > MOST_CHARTS:
+            self.gap()
+            self.say(
+                f"{len(flow.layers) - MOST_CHARTS} more layers stand in the table above, and with "
+                "their charts in the HTML report."
+            )
+
+    def layer(self, layer: LayerSummary, flow_name: str) -> None:
+        """One layer: sentences, chart, certificate and notes."""
+        self.gap()
+        heading = self.text(f"{flow_name}: {layer.name}" if flow_name else layer.name, "bold cyan")
+        what = self.text(identity(layer), "dim")
+        if heading.cell_len + 2 + what.cell_len <= self.console.width:
+            heading.append("  ").append_text(what)
+            self.console.print(heading)
+        else:
+            self.console.print(heading)
+            self.console.print(what)
+        self.say(layer.horizon.sentence, "bold")
+        self.say(course_sentence(layer))
+        self.chart(layer_lines(layer))
+        self.say(
+            certificate_sentence(layer.certificate), "" if layer.certificate.within else "bold red"
+        )
+        for note in layer.notes:
+            self.say(f"Note: {note}")
+
+    def say(self, sentence: str, style: str = "") -> None:
+        """A paragraph, wrapped at the width of the terminal."""
+        self.console.print(self.text(sentence, style))
+
+    def chart(self, lines: tuple[Line, ...]) -> None:
+        """A chart, whose rows must not be wrapped, and its legend."""
+        drawn = chart(lines, self.width, ROWS, self.unicode)
+        for row in drawn.rows:
+            row.rstrip()
+            self.console.print(row, no_wrap=True, overflow="crop", crop=True)
+        for entry in drawn.legend:
+            self.console.print(entry)
+
+    def gap(self) -> None:
+        """An empty line."""
+        self.console.print()
+
+    def text(self, content: str, style: str = "") -> Text:
+        """A user's words may be anything: never markup, never control characters."""
+        content = clean(content)
+        return Text(content if self.unicode else as_ascii(content), style=style)
