@@ -6,7 +6,6 @@ The names below load when they are first used, so that the command line answers 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from carousel._errors import CarouselError
@@ -24,13 +23,12 @@ HOMES = {
     "watch": "carousel.flow",
 }
 
-try:
-    __version__ = version("carousel-rnn")
-except PackageNotFoundError:  # run from a source tree that is not installed
-    __version__ = "0+unknown"
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # takes a while to load, and is seldom asked for
+
+        return version("carousel-rnn")
     if name not in HOMES:
         raise AttributeError(f"module 'carousel' has no attribute {name!r}")
     return getattr(import_module(HOMES[name]), name)

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from carousel.cells._cell import Linearisation
 from carousel.cells._scaled import (
     Scaled,
     binary_exponent,
     largest,
-    shared_exponent,
     times_power_of_two,
 )
 
@@ -30,7 +30,7 @@ __all__ = ["Adjoint", "PullBack", "adjoint", "pull_back"]
 BLOCK = 64  # steps between two looks at the range
 ORDINARY = 20  # numbers from 2^-20 to 2^20 need no exponent beside them
 
-# The gradient at (h, c), without what c gets through h: [.., B, P] and [.., B, 1, H].
+# The gradient at (h, c), without what c gets through h: [.., B, P] and [.., B, H].
 Vector = tuple[Tensor, Tensor | None]
 PullBack = Callable[..., Vector]
 
@@ -44,17 +44,17 @@ class Adjoint:
     d_h_start: Scaled  # [1, B, P]  dL/dh_0
     d_c_start: Scaled | None  # [1, B, H]  dL/dc_0
     linearisation: Linearisation
-    v_c: Scaled | None  # [T, B, H]  d_c without what reaches c_t through h_t
 
     def d_a(self) -> Scaled:
         """The gradient on the pre-activations, where the input meets them, [T, B, G, H]."""
         lin = self.linearisation
         v_m = _through_projection(self.d_h.mantissa, lin.weights.w_hr)
-        d_a = lin.from_h[..., : lin.gates, :] * v_m.unsqueeze(-2)
-        if self.v_c is not None and lin.from_c is not None:
-            d_a.addcmul_(lin.from_c[..., : lin.gates, :], self.v_c.mantissa.unsqueeze(-2))
+        u = lin.from_h * v_m.unsqueeze(-2)
+        if self.d_c is not None and lin.from_c is not None:
+            u = torch.cat([lin.from_c * self.d_c.mantissa.unsqueeze(-2), u], dim=-2)
+        d_a = u[..., lin.rows - lin.gates :, :]
         if lin.n_from_h is not None:
-            d_a[..., lin.gates - 1, :] = lin.n_from_h * v_m
+            d_a[..., -1, :] = lin.n_from_h * v_m
         return Scaled(d_a, self.d_h.exponent)
 
     def d_x(self) -> Scaled:
@@ -74,52 +74,67 @@ def adjoint(linearisation: Linearisation, injected_h: Scaled, injected_c: Scaled
     Returns:
         The total gradients, exact to the rounding of the dtype over any number of steps.
     """
-    if injected_c is None and linearisation.carries_c:
-        steps, batch, _, units = linearisation.from_h.shape
-        injected_c = Scaled(linearisation.from_h.new_zeros(1, 1, 1).expand(steps, batch, units))
     sweep = _Sweep(linearisation, injected_h, injected_c)
     sweep.run()
-    v_h, v_c = sweep.totals()
-    start_h, start_c = sweep.start()
-    d_c = None
-    if v_c is not None and linearisation.c_from_h is not None:
-        v_m = _through_projection(v_h.mantissa, linearisation.weights.w_hr)
-        d_c = Scaled(v_c.mantissa + linearisation.c_from_h * v_m, v_c.exponent)
+    exponent = sweep.exponents if bool(sweep.exponents.any()) else None
+    start = sweep.exponent.unsqueeze(0)
+    d_h0, d_c0 = sweep.before_first
     return Adjoint(
-        d_h=v_h,
-        d_c=d_c,
-        d_h_start=start_h,
-        d_c_start=start_c,
+        d_h=Scaled(sweep.d_h, exponent),
+        d_c=None if sweep.d_c is None else Scaled(sweep.d_c, exponent),
+        d_h_start=Scaled(d_h0.unsqueeze(0), start),
+        d_c_start=None if d_c0 is None else Scaled(d_c0.unsqueeze(0), start),
         linearisation=linearisation,
-        v_c=v_c,
     )
 
 
 def pull_back(linearisation: Linearisation) -> PullBack:
     """The transposed Jacobian of a step as a function: the gradient before step t.
 
-    (t, v_h [.., B, P], v_c [.., B, 1, H], plus) -> v_h + plus [.., B, P], v_c [.., B, 1, H]
-
-    Any axes may stand in front where there is no plus. v_c keeps an axis for the gates, which
-    saves a step in the innermost loop.
+    (t, v_h [.., B, P], v_c [.., B, H]) -> the same one step earlier, for any axes in front. The
+    function also takes ``plus`` [B, P], which is added to the new v_h, and ``out_h`` and ``out_c``,
+    into which the new v_h and the total d_c of step t are written. The new v_c stands in memory
+    that the next call uses again.
     """
     gates, w_hh = linearisation.gates, linearisation.weights.w_hh
     w_hr = linearisation.weights.w_hr
-    carries_c, carries_h = linearisation.carries_c, linearisation.carries_h
+    carry = linearisation.rows > gates
     from_h = linearisation.from_h.unbind(0)
     from_c = () if linearisation.from_c is None else linearisation.from_c.unbind(0)
+    c_from_h = () if linearisation.c_from_h is None else linearisation.c_from_h.unbind(0)
+    scratch: dict[torch.Size, tuple[Tensor, ...]] = {}
 
-    def step(t: int, v_h: Tensor, v_c: Tensor | None, plus: Tensor | None = None) -> Vector:
-        u = from_h[t] * _through_projection(v_h, w_hr).unsqueeze(-2)
+    def parts(like: Tensor) -> tuple[Tensor, ...]:
+        """Rows that follow from d_c, rows that follow from v_m, the gates, the carry."""
+        rows, units = linearisation.rows, linearisation.from_h.shape[-1]
+        u = like.new_empty(*like.shape[:-1], rows, units)
+        split = rows - linearisation.from_h.shape[-2]
+        d_a = u[..., rows - gates :, :].flatten(-2)
+        return u[..., :split, :], u[..., split:, :], d_a, u[..., 0, :]
+
+    def step(
+        t: int,
+        v_h: Tensor,
+        v_c: Tensor | None,
+        plus: Tensor | None = None,
+        out_h: Tensor | None = None,
+        out_c: Tensor | None = None,
+    ) -> Vector:
+        if v_h.shape not in scratch:
+            scratch[v_h.shape] = parts(v_h)
+        u_c, u_h, d_a, direct = scratch[v_h.shape]
+        v_m = v_h if w_hr is None else v_h @ w_hr
         if v_c is not None:
-            u = torch.addcmul(u, from_c[t], v_c)
-        d_a = u.narrow(-2, 0, gates).flatten(-2)
-        v_h = d_a @ w_hh if plus is None else torch.addmm(plus, d_a, w_hh)
-        if carries_c:
-            return v_h, u.narrow(-2, gates, 1)
-        if carries_h:
-            v_h = v_h + u.select(-2, gates)
-        return v_h, None
+            d_c = torch.addcmul(v_c, c_from_h[t], v_m, out=out_c)
+            torch.mul(from_c[t], d_c.unsqueeze(-2), out=u_c)
+        torch.mul(from_h[t], v_m.unsqueeze(-2), out=u_h)
+        if plus is None:
+            v_h = torch.matmul(d_a, w_hh, out=out_h)
+        else:
+            v_h = torch.addmm(plus, d_a, w_hh, out=out_h)
+        if v_c is not None:
+            return v_h, direct
+        return (v_h.add_(direct) if carry else v_h), None
 
     return step
 
@@ -131,22 +146,29 @@ class _Sweep:
         self, linearisation: Linearisation, injected_h: Scaled, injected_c: Scaled | None
     ) -> None:
         self.step = pull_back(linearisation)
-        self.steps, _, self.outputs = injected_h.mantissa.shape
-        self.injected = injected_h if injected_c is None else _beside(injected_h, injected_c)
-        _, rows_c = self._split(self.injected.mantissa)
+        self.injected_h, self.injected_c = injected_h, injected_c
+        self.steps, batch, self.outputs = injected_h.mantissa.shape
         # Often nothing arrives at c but at the end: those steps need no addition.
-        self.c_arrives = [] if rows_c is None else (rows_c != 0).flatten(1).any(-1).tolist()
-        self.exponent = self.injected.exponents()[-1]
-        self.found_h: list[Tensor] = []  # v at T-1, T-2, ..
-        self.found_c: list[Tensor] = []
-        self.found_exponent: list[Tensor] = []
-        range_of = torch.finfo(injected_h.mantissa.dtype)
+        self.c_arrives = [False] * self.steps
+        if injected_c is not None:
+            self.c_arrives = (injected_c.mantissa != 0).flatten(1).any(-1).tolist()
+        self.d_h = torch.empty_like(injected_h.mantissa)
+        self.d_c: Tensor | None = None
+        if linearisation.from_c is not None:
+            units = linearisation.from_h.shape[-1]
+            self.d_c = self.d_h.new_empty(self.steps, batch, units)
+        self.exponents = torch.zeros(self.steps, batch, dtype=torch.int32, device=self.d_h.device)
+        self.exponent = self.exponents[0]  # of v
+        self.before_first: Vector = (self.d_h[0], None)
+        range_of = torch.finfo(self.d_h.dtype)
         self.high = float(range_of.max) ** 0.5
         self.low = float(range_of.tiny) ** 0.5
 
     def run(self) -> None:
         """From the last step to before the first."""
-        v = self._split(self.injected.mantissa[-1])
+        row = self._row(self.steps - 1)
+        self.exponent = row.exponents()[0]
+        v = self._split(row.mantissa[0])
         stop, length = self.steps, BLOCK
         while stop > 0:
             v = self._renewed(v)
@@ -160,7 +182,7 @@ class _Sweep:
             else:
                 v, bits_per_step = block
                 stop, length = start, self._length_at(bits_per_step)
-        self.last = v
+        self.before_first = v
 
     def _block(self, start: int, stop: int, v: Vector) -> tuple[Vector, float] | None:
         """Steps stop-1 .. start on one exponent; None where the numbers leave the safe range.
@@ -168,57 +190,74 @@ class _Sweep:
         Returns:
             v before the block, and by how many powers of two a step changed it at most.
         """
-        rows = self.injected.map(lambda tensor: tensor[max(start - 1, 0) : stop])
-        if rows.exponent is not None or bool(self.exponent.any()):
-            rows = rows.at(self.exponent.expand(rows.mantissa.shape[:2]))
-        rows_h, rows_c = self._split(rows.mantissa)
-        into_h = rows_h.unbind(0)[::-1]  # into_h[k + 1] joins after the k-th step of this block
-        into_c = () if rows_c is None else rows_c.unbind(0)[::-1]
-        found_h: list[Tensor] = []
-        found_c: list[Tensor] = []
-        for k, t in enumerate(range(stop - 1, start - 1, -1), start=1):
-            found_h.append(v[0])
-            if v[1] is not None:
-                found_c.append(v[1])
-            v_h, v_c = self.step(t, *v, into_h[k] if t > 0 else None)
-            if v_c is not None and t > 0 and self.c_arrives[t - 1]:
-                v_c = v_c + into_c[k]
-            v = (v_h, v_c)
-        sizes = largest(torch.stack([*found_h, v[0]]))
-        if v[1] is not None:
-            sizes = torch.maximum(sizes, largest(torch.stack([*found_c, v[1]])).squeeze(-1))
-        if not self._in_range(sizes, largest(rows.mantissa).flip(0)[1:]):
+        first = max(start - 1, 0)
+        injected_h = self._rows(self.injected_h, first, stop)
+        injected_c = None if self.injected_c is None else self._rows(self.injected_c, first, stop)
+        into_h = injected_h.unbind(0)
+        rows_h = self.d_h[first:stop].unbind(0)
+        rows_c = [None] * len(rows_h) if self.d_c is None else self.d_c[first:stop].unbind(0)
+        entered = largest(_joined(v))
+        v_h, v_c = rows_h[-1].copy_(v[0]), None if v[1] is None else v[1].clone()
+        for t in range(stop - 1, max(start, 1) - 1, -1):
+            k = t - first
+            v_h, v_c = self.step(t, v_h, v_c, into_h[k - 1], rows_h[k - 1], rows_c[k])
+            if v_c is not None and injected_c is not None and self.c_arrives[t - 1]:
+                v_c = v_c + injected_c[k - 1]
+        if start == 0:
+            v_h, v_c = self.step(0, v_h, v_c, None, None, rows_c[0])
+        v = (v_h.clone(), None if v_c is None else v_c.clone())
+        sizes = largest(self.d_h[start:stop])
+        if self.d_c is not None:
+            sizes = torch.maximum(sizes, largest(self.d_c[start:stop]))
+        sizes = torch.cat([largest(_joined(v)).unsqueeze(0), sizes])  # in the order of time
+        if not self._in_range(sizes, entered, injected_h[: stop - first - 1]):
             return None
-        self.found_h += found_h
-        self.found_c += found_c
-        self.found_exponent += [self.exponent] * len(found_h)
-        change = (sizes[-1].log2() - sizes[0].log2()).abs().nan_to_num(0.0, 0.0, 0.0)
-        return v, float(change.max()) / len(found_h)
+        self.exponents[start:stop] = self.exponent
+        change = (sizes[0].log2() - sizes[-1].log2()).abs().nan_to_num(0.0, 0.0, 0.0)
+        return v, float(change.max()) / (stop - start)
 
-    def _in_range(self, sizes: Tensor, injected: Tensor) -> bool:
+    def _rows(self, injected: Scaled, start: int, stop: int) -> Tensor:
+        """What is injected at some steps, on the exponent of v."""
+        rows = injected.map(lambda tensor: tensor[start:stop])
+        if rows.exponent is None and not bool(self.exponent.any()):
+            return rows.mantissa
+        return rows.at(self.exponent.expand(rows.mantissa.shape[:2])).mantissa
+
+    def _in_range(self, sizes: Tensor, entered: Tensor, injected: Tensor) -> bool:
         """Whether every size [steps + 1, B] is safe, or stays zero or non-finite as it came."""
-        new, old = sizes[1:], sizes[:-1]
+        earlier, later = sizes[:-1], sizes[1:]
         safe = (sizes >= self.low) & (sizes <= self.high)
-        stays_zero = (new == 0) & (old == 0)
-        broken = ~old.isfinite()
-        broken[: len(injected)] |= ~injected.isfinite()
-        entered = safe[0] | (sizes[0] == 0) | ~sizes[0].isfinite()
-        fine = safe[1:] | stays_zero | (~new.isfinite() & broken)
-        return bool(entered.all() & fine.all())
+        stays_zero = (earlier == 0) & (later == 0)
+        broken = ~later.isfinite()
+        broken[len(broken) - len(injected) :] |= ~largest(injected).isfinite()
+        fine = safe[:-1] | stays_zero | (~earlier.isfinite() & broken)
+        came = safe[-1] | (entered == 0) | ~entered.isfinite()
+        return bool(came.all() & fine.all())
 
     def _single(self, t: int, v: Vector) -> Vector:
         """Step t with what is injected before it added on the larger of both exponents."""
-        self.found_h.append(v[0])
-        if v[1] is not None:
-            self.found_c.append(v[1])
-        self.found_exponent.append(self.exponent)
-        v = self._renewed(self.step(t, *v))
+        self.d_h[t] = v[0]
+        self.exponents[t] = self.exponent
+        out_c = None if self.d_c is None else self.d_c[t]
+        v = self._renewed(self.step(t, *v, out_c=out_c))
         if t == 0:
             return v
         there = Scaled(_joined(v).unsqueeze(0), self.exponent.unsqueeze(0))
-        total = there + self.injected.map(lambda tensor: tensor[t - 1 : t])
+        total = there + self._row(t - 1)
         self.exponent = total.exponents()[0]
         return self._split(total.mantissa[0])
+
+    def _row(self, t: int) -> Scaled:
+        """What is injected at step t, h and c side by side, [1, B, P + H]."""
+        h = self.injected_h.map(lambda tensor: tensor[t : t + 1])
+        if self.d_c is None:
+            return h
+        units = self.d_c.shape[-1]
+        padded = h.linear(lambda row: pad(row, (0, units)))
+        if self.injected_c is None:
+            return padded
+        c = self.injected_c.map(lambda tensor: tensor[t : t + 1])
+        return padded + c.linear(lambda row: pad(row, (self.outputs, 0)))
 
     def _renewed(self, v: Vector) -> Vector:
         """v with the exponent 0 where it is of ordinary size, else with entries up to 1."""
@@ -239,37 +278,13 @@ class _Sweep:
         return BLOCK if bits_per_step * BLOCK <= bits else max(1, int(bits / bits_per_step))
 
     def _split(self, joined: Tensor) -> Vector:
-        if joined.shape[-1] == self.outputs:
+        if self.d_c is None:
             return joined, None
-        return joined[..., : self.outputs], joined[..., self.outputs :].unsqueeze(-2)
-
-    def totals(self) -> tuple[Scaled, Scaled | None]:
-        """v_h and v_c of every step, in time order."""
-        h = torch.stack(self.found_h[::-1])
-        exponent = torch.stack(self.found_exponent[::-1])
-        shared = exponent if bool(exponent.any()) else None
-        c = Scaled(torch.stack(self.found_c[::-1]).squeeze(-2), shared) if self.found_c else None
-        return Scaled(h, shared), c
-
-    def start(self) -> tuple[Scaled, Scaled | None]:
-        """The gradient at the initial state."""
-        exponent = self.exponent.unsqueeze(0) if bool(self.exponent.any()) else None
-        v_h, v_c = self.last
-        c = None if v_c is None else Scaled(v_c.squeeze(-2).unsqueeze(0), exponent)
-        return Scaled(v_h.unsqueeze(0), exponent), c
+        return joined[..., : self.outputs], joined[..., self.outputs :]
 
 
 def _joined(v: Vector) -> Tensor:
-    return v[0] if v[1] is None else torch.cat([v[0], v[1].squeeze(-2)], dim=-1)
-
-
-def _beside(h: Scaled, c: Scaled) -> Scaled:
-    """h and c as one quantity, the units of c behind those of h."""
-    exponent = None
-    if h.exponent is not None or c.exponent is not None:
-        exponent = shared_exponent(h, c)
-        h, c = h.at(exponent), c.at(exponent)
-    return Scaled(torch.cat([h.mantissa, c.mantissa], dim=-1), exponent)
+    return v[0] if v[1] is None else torch.cat([v[0], v[1]], dim=-1)
 
 
 def _through_projection(v_h: Tensor, w_hr: Tensor | None) -> Tensor:

@@ -1,15 +1,18 @@
 """What every recurrence provides, whatever its equations are.
 
 A cell is a step ``state, x_t -> state`` with ``state = (h,)`` or ``(h, c)``, and the derivative of
-that step written by hand. The derivative has one shape for all cells: with ``v`` the gradient that
-stands at the state after the step,
+that step written by hand. The derivative has one shape for all cells. With ``v_h`` and ``v_c`` the
+gradient that stands at the state after step t, ``v_c`` without what c_t receives through h_t:
 
-    u[k]  = from_h[k] * v_m + from_c[k] * v_c           k = 0..G-1 gates, k = G the direct way
-    v_h'  = (u[0] .. u[G-1]) @ W_hh  (+ u[G] for a cell without c)
-    v_c'  = u[G]                     (for a cell with c)
+    v_m = v_h, or v_h @ W_hr where the cell projects its output
+    d_c = v_c + c_from_h * v_m                    the total dL/dc_t
+    u   = (from_c[k] * d_c .., from_h[k] * v_m ..)
+    v_h' = (gates of u) @ W_hh                    (+ the carry, for a cell without c)
+    v_c' = the carry of u                         (for a cell with c)
 
-where ``v_m = v_h``, or ``v_h @ W_hr`` when the cell projects its output. ``from_h`` and ``from_c``
-are what a cell's ``linearise`` returns; following them backward is the work of ``_adjoint.py``.
+The rows of ``u`` are the gradients on the pre-activations of the gates, in the order of the
+weights; in front of them stands the carry, the direct way from the state before, if there is one.
+A cell's ``linearise`` gives the factors; following them backward is the work of ``_adjoint.py``.
 """
 
 from __future__ import annotations
@@ -83,22 +86,31 @@ class Trajectory:
 class Linearisation:
     """The derivative of every step of a trajectory; see the head of this file."""
 
-    from_h: Tensor  # [T, B, G(+1), H]
-    from_c: Tensor | None  # [T, B, G+1, H]
+    from_h: Tensor  # [T, B, K, H]  rows of u that follow from v_m
+    from_c: Tensor | None  # [T, B, K, H]  rows of u that follow from d_c; they come first
     c_from_h: Tensor | None  # [T, B, H]  dm_t/dc_t: how dL/dc_t is fed by dL/dh_t
     n_from_h: Tensor | None  # [T, B, H]  GRU: d_a_n where x meets it, before r scales it
     weights: Weights
     gates: int  # G
 
     @property
-    def carries_c(self) -> bool:
-        """Whether the state has a part c beside h."""
-        return self.from_c is not None
+    def rows(self) -> int:
+        """Rows of u: the gates, and the carry where there is one."""
+        return self.from_h.shape[-2] + (0 if self.from_c is None else self.from_c.shape[-2])
 
-    @property
-    def carries_h(self) -> bool:
-        """Whether h_{t-1} reaches h_t directly, beside the recurrent weights (GRU)."""
-        return self.from_c is None and self.from_h.shape[-2] > self.gates
+    def map(self, function: Callable[[Tensor], Tensor]) -> Linearisation:
+        """The same with ``function`` applied to each factor that is there."""
+
+        def each(factor: Tensor | None) -> Tensor | None:
+            return None if factor is None else function(factor)
+
+        return replace(
+            self,
+            from_h=function(self.from_h),
+            from_c=each(self.from_c),
+            c_from_h=each(self.c_from_h),
+            n_from_h=each(self.n_from_h),
+        )
 
 
 @dataclass(frozen=True)

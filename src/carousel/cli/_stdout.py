@@ -9,20 +9,18 @@ from collections.abc import Iterator
 
 __all__ = ["foreign_output_to_stderr"]
 
+STDOUT, STDERR = 1, 2  # the descriptors, which programs that are started write to
+
 
 @contextlib.contextmanager
 def foreign_output_to_stderr() -> Iterator[None]:
     """Send to standard error what a user's code, or a program that it starts, prints meanwhile."""
     with contextlib.ExitStack() as undo:
-        try:
-            out, err = sys.stdout.fileno(), sys.stderr.fileno()
-        except (OSError, ValueError, AttributeError):
-            pass  # the streams are not files, under a test runner for instance
-        else:
-            sys.stdout.flush()
-            kept = os.dup(out)
+        sys.stdout.flush()
+        with contextlib.suppress(OSError):  # one of the two is closed: nothing to be redirected
+            kept = os.dup(STDOUT)
             undo.callback(os.close, kept)
-            undo.callback(os.dup2, kept, out)
-            os.dup2(err, out)
+            undo.callback(os.dup2, kept, STDOUT)
+            os.dup2(STDERR, STDOUT)
         undo.enter_context(contextlib.redirect_stdout(sys.stderr))
         yield

@@ -163,7 +163,8 @@ def _level(h: Horizon) -> str:
 
 
 def _zero(h: Horizon) -> str:
-    return f"The gradient is exactly zero from {h.lags} steps back on."
+    steps = "one step" if h.lags == 1 else f"{h.lags} steps"
+    return f"The gradient is exactly zero from {steps} back on."
 
 
 def _nonfinite(_: Horizon) -> str:

@@ -89,9 +89,8 @@ def _pull_rows(trace: Trace, rows: Tensor, norm: Norm, stop: int) -> Tensor:
         v = v * torch.exp2(-shift).to(v).unsqueeze(-1)
         exponent = exponent + shift
         found[t] = norm(v).double().log() + exponent * math.log(2)
-        v_c = None if c is None else v[..., outputs:].unsqueeze(-2)
-        v_h, v_c = step(t, v[..., :outputs], v_c)
-        v = v_h if v_c is None else torch.cat([v_h, v_c.squeeze(-2)], dim=-1)
+        v_h, v_c = step(t, v[..., :outputs], None if c is None else v[..., outputs:])
+        v = v_h if v_c is None else torch.cat([v_h, v_c], dim=-1)
         if t in crossings:
             v = v * crossings[t].unsqueeze(-1)
     return torch.where(trace.valid, found, torch.nan)

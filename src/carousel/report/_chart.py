@@ -95,7 +95,7 @@ def plot(
     result = []
     for row in range(rows):
         tick = labels.get(row, "")
-        text = Text(tick.rjust(gutter - 1) + " ", style="dim")
+        text = Text().append(tick.rjust(gutter - 1) + " ", style="dim")
         text.append(("┤" if tick else "│") if unicode else ("+" if tick else "|"), style="dim")
         for mark, owner in canvas.cells(row):
             text.append(mark, style="" if owner is None else COLOURS[owner % len(COLOURS)])
@@ -156,7 +156,7 @@ def strip_name(strip: Strip, lines: tuple[Line, ...]) -> str:
 def strip_row(name: str, strip: Strip, gutter: int, columns: int, steps: int) -> Text:
     """Where a category occurs: one glyph for some of the sequences, one for all of them."""
     some, every, style = GLYPHS[strip.category]
-    row = Text(name.rjust(gutter) + " ", style="dim")
+    row = Text().append(name.rjust(gutter) + " ", style="dim")
     for bins in column_bins(strip.line, columns, steps):
         share = strip.share(bins)
         row.append(" " if share == 0 else every if share == 1 else some, style=style)
@@ -170,15 +170,15 @@ def legend(
     entries = []
     for index, line in enumerate(lines):
         colour = COLOURS[index % len(COLOURS)]
-        entry = Text(f"{line.key} {sample(index, braille=unicode)} ", style=colour)
+        entry = Text().append(f"{line.key} {sample(index, braille=unicode)} ", style=colour)
         label = clean(line.label)
-        entries.append(entry.append(label if unicode else as_ascii(label), style="not dim"))
+        entries.append(entry.append(label if unicode else as_ascii(label)))
     result = flowed(entries, width)
     for category in dict.fromkeys(strip.category for strip in shown):
         some, every, style = GLYPHS[category]
         layer = next(strip.line.layer for strip in shown if strip.category == category)
         meaning = f"{NAMED[category]}: {explained(category, layer)}"
-        entry = Text(every, style=style)
+        entry = Text().append(every, style=style)
         entry.append(f" {meaning if unicode else as_ascii(meaning)} ({some}: in some sequences)")
         result.append(entry)
     return result

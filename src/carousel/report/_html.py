@@ -34,13 +34,13 @@ from carousel.report._words import (
     horizon_in_short,
     identity,
     norm,
+    notes,
 )
 
 __all__ = ["to_html"]
 
 MOST_TABLE_ROWS = 24
 MOST_TABLE_COLUMNS = 6
-MOST_BOUNDARIES_NAMED = 12
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def layer_section(anchor: str, layer: LayerSummary) -> LayerSection:
         end=norm(left),
         certificate=certificate_sentence(layer.certificate),
         within=layer.certificate.within,
-        notes=(*layer.notes, *boundary_notes(layer)),
+        notes=notes(layer),
         chart=line_figure(
             layer_lines(layer),
             f"Norms of the gradients of {layer.name} at each step on a logarithmic axis. "
@@ -181,17 +181,6 @@ def layer_section(anchor: str, layer: LayerSummary) -> LayerSection:
         by_step=step_table(layer),
         by_sequence=sequence_table(layer),
     )
-
-
-def boundary_notes(layer: LayerSummary) -> tuple[str, ...]:
-    """Where the module was called anew."""
-    calls = len(layer.boundaries) + 1
-    if calls == 1:
-        return ()
-    if calls > MOST_BOUNDARIES_NAMED:
-        return (f"The module was called {calls} times over these steps.",)
-    steps = ", ".join(str(step) for step in layer.boundaries)
-    return (f"The module was called {calls} times; later calls begin at step {steps}.",)
 
 
 def step_table(layer: LayerSummary) -> Table:

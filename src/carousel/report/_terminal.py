@@ -20,6 +20,7 @@ from carousel.report._words import (
     horizon_in_short,
     identity,
     norm,
+    notes,
 )
 
 __all__ = ["print_report"]
@@ -68,7 +69,7 @@ class _Printer:
         labels = list(dict.fromkeys(fact.label for flow in flows for fact in flow.facts))
         layers = [layer for flow in flows for layer in flow.layers]
         for header in ("layer", "horizon", *end_labels(layers), *labels):
-            table.add_column(self.text(header))
+            table.add_column(self.text(header), overflow="fold")
         for flow in flows:
             said = {fact.label: fact_value(fact.value) for fact in flow.facts}
             for number, layer in enumerate(flow.layers):
@@ -110,7 +111,8 @@ class _Printer:
     def layer(self, layer: LayerSummary, flow_name: str) -> None:
         """One layer: sentences, chart, certificate and notes."""
         self.gap()
-        heading = self.text(f"{flow_name}: {layer.name}" if flow_name else layer.name, "bold cyan")
+        name = f"{flow_name}: {layer.name}" if flow_name else layer.name
+        heading = Text().append_text(self.text(name, "bold cyan"))
         what = self.text(identity(layer), "dim")
         if heading.cell_len + 2 + what.cell_len <= self.console.width:
             heading.append("  ").append_text(what)
@@ -124,7 +126,7 @@ class _Printer:
         self.say(
             certificate_sentence(layer.certificate), "" if layer.certificate.within else "bold red"
         )
-        for note in layer.notes:
+        for note in notes(layer):
             self.say(f"Note: {note}")
 
     def say(self, sentence: str, style: str = "") -> None:

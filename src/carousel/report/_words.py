@@ -30,11 +30,13 @@ __all__ = [
     "horizon_in_short",
     "identity",
     "norm",
+    "notes",
     "plain",
     "scaled_power",
     "series_label",
 ]
 
+MOST_CALLS_NAMED = 12
 LABELS = {"d_h": "total dL/dh", "d_h_injected": "injected dL/dh", "d_c": "total dL/dc"}
 NAMED: dict[CategoryName, str] = {
     "value": "value",
@@ -157,6 +159,20 @@ def bracket(interval: tuple[Number, Number] | None) -> str:
         return ""
     low, high = (plain(end) if isinstance(end, float) else end for end in interval)
     return f" [{low},\N{NO-BREAK SPACE}{high}]"
+
+
+def notes(layer: LayerSummary) -> tuple[str, ...]:
+    """What altered the gradient or limits what was seen, and where the module was called anew."""
+    calls = len(layer.boundaries) + 1
+    if calls == 1:
+        return layer.notes
+    if calls > MOST_CALLS_NAMED:
+        return (*layer.notes, f"The module was called {calls} times over these steps.")
+    steps = ", ".join(str(step) for step in layer.boundaries)
+    return (
+        *layer.notes,
+        f"The module was called {calls} times; later calls begin at step {steps}.",
+    )
 
 
 def certificate_sentence(certificate: Certificate) -> str:

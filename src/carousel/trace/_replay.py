@@ -49,8 +49,8 @@ class _Inputs:
     start: list[Tensor]  # each [layers * directions, N, units]
     output: Tensor  # [T, N, D*P]
     ends: list[Tensor]  # each [layers * directions, N, units]
-    arrived: dict[str, Tensor]  # gradients at output, h_n, c_n; zeros where none came
-    carried: dict[str, Tensor]
+    arrived: dict[str, Tensor]  # gradients at output and, where any came, at h_n and c_n
+    outside: dict[str, Tensor]  # the same without what later calls sent back
     masks: list[Tensor]
 
 
@@ -161,23 +161,20 @@ def _follow_back(
     call: Call, inputs: _Inputs, layers: list[list[_Forward]]
 ) -> list[list[LayerReplay]]:
     """From the top layer down: what arrives at each layer, and its total gradients."""
-    spec, arrived, carried = call.spec, inputs.arrived, inputs.carried
+    spec, arrived, outside = call.spec, inputs.arrived, inputs.outside
     lengths = inputs.lengths.to(inputs.x.device)
-    d_y = Scaled(arrived["output"])
-    d_y_injected = Scaled(arrived["output"] - carried["output"])
+    d_y, d_y_outside = Scaled(arrived["output"]), Scaled(outside["output"])
     result: list[list[LayerReplay]] = []
     for layer in range(spec.layers - 1, -1, -1):
         replays, d_x = [], []
         for direction, forward in enumerate(layers[layer]):
             index = layer * spec.directions + direction
-            own = _Share(direction, spec.directions, forward.turn, lengths)
-            d_h_n, d_h_n_carried = arrived["h_n"][index], carried["h_n"][index]
-            injected_h = own.of(d_y, d_h_n)
-            injected_c = own.end_only(arrived["c_n"][index]) if spec.cell.has_c else None
+            own = _Share(index, spec.directions, forward.turn, lengths)
+            injected_h, injected_c = own.of(d_y, arrived), own.of_c(forward, arrived)
+            outside_h, outside_c = injected_h, injected_c
+            if outside is not arrived:
+                outside_h, outside_c = own.of(d_y_outside, outside), own.of_c(forward, outside)
             back = adjoint(forward.linearisation, injected_h, injected_c)
-            outside_c = None
-            if spec.cell.has_c:
-                outside_c = own.end_only(arrived["c_n"][index] - carried["c_n"][index])
             replays.append(
                 LayerReplay(
                     x=forward.turn(forward.x),
@@ -187,8 +184,10 @@ def _follow_back(
                     certificate=forward.certificate,
                     d_h=back.d_h.map(forward.turn),
                     d_c=None if back.d_c is None else back.d_c.map(forward.turn),
-                    d_h_injected=own.of(d_y_injected, d_h_n - d_h_n_carried).map(forward.turn),
-                    d_c_injected=None if outside_c is None else outside_c.map(forward.turn),
+                    d_h_injected=outside_h.map(forward.turn),
+                    d_c_injected=_nothing_at_c(forward, outside_c).map(forward.turn)
+                    if spec.cell.has_c
+                    else None,
                     d_h_start=back.d_h_start,
                     d_c_start=back.d_c_start,
                 )
@@ -200,7 +199,7 @@ def _follow_back(
             d_y = d_x[0] if len(d_x) == 1 else d_x[0] + d_x[1]
             if inputs.masks:
                 d_y = d_y.linear(partial(torch.mul, inputs.masks[layer - 1]))
-            d_y_injected = d_y
+            d_y_outside = d_y
     return result[::-1]
 
 
@@ -208,25 +207,38 @@ def _follow_back(
 class _Share:
     """What of a layer's outer gradient belongs to one direction."""
 
-    direction: int
+    index: int  # of the layer and direction among the states
     directions: int
     turn: Callable[[Tensor], Tensor]
     lengths: Tensor
 
-    def of(self, d_y: Scaled, d_end: Tensor) -> Scaled:
-        """The direction's part of d_y [T, N, D*P] with d_end [N, P] added at the last steps."""
-        part = d_y.linear(lambda gradient: gradient.chunk(self.directions, -1)[self.direction])
+    def of(self, d_y: Scaled, gradients: dict[str, Tensor]) -> Scaled:
+        """The direction's part of d_y [T, N, D*P], and what comes to h_n at the last steps."""
+        direction = self.index % self.directions
+        part = d_y.linear(lambda gradient: gradient.chunk(self.directions, -1)[direction])
         part = part.map(self.turn)
-        if not bool((d_end != 0).any()):
+        if "h_n" not in gradients:
             return part
+        d_end = gradients["h_n"][self.index]
         if part.exponent is None:
             return Scaled(_with_rows_added(part.mantissa, d_end, self.lengths))
         return part + Scaled(_with_rows_added(torch.zeros_like(part.mantissa), d_end, self.lengths))
 
-    def end_only(self, d_end: Tensor) -> Scaled:
-        """d_end [N, H] at the last steps, zero before."""
-        steps = int(self.lengths.max())
-        return Scaled(_with_rows_added(d_end.new_zeros(steps, *d_end.shape), d_end, self.lengths))
+    def of_c(self, forward: _Forward, gradients: dict[str, Tensor]) -> Scaled | None:
+        """What comes to c_n, at the last steps; None where nothing does."""
+        if "c_n" not in gradients:
+            return None
+        assert forward.trajectory.c is not None
+        zeros = torch.zeros_like(forward.trajectory.c)
+        return Scaled(_with_rows_added(zeros, gradients["c_n"][self.index], self.lengths))
+
+
+def _nothing_at_c(forward: _Forward, injected: Scaled | None) -> Scaled:
+    """What is injected at c, with zeros written out where nothing is."""
+    if injected is not None:
+        return injected
+    assert forward.trajectory.c is not None
+    return Scaled(forward.trajectory.c.new_zeros(1, 1, 1).expand_as(forward.trajectory.c))
 
 
 def _stack(calls: list[Call], gradients: list[Gradients]) -> _Inputs:
@@ -256,17 +268,32 @@ def _stack(calls: list[Call], gradients: list[Gradients]) -> _Inputs:
     if spec.is_cell:
         ends = [[output, *end] for output, end in zip(outputs, ends, strict=True)]
 
-    def gathered(which: str) -> dict[str, Tensor]:
-        found: dict[str, list[Tensor]] = {"output": [], "h_n": [], "c_n": []}
-        for call, gradient, output, end in zip(calls, gradients, outputs, ends, strict=True):
-            parts: dict[str, Tensor] = getattr(gradient, which)
-            for name, like, lay in (("output", output, sequence), ("h_n", end[0], state)):
-                part = lay(call, parts[name]) if name in parts else torch.zeros_like(like)
-                found[name].append(part)
-            if spec.cell.has_c:
-                c_n = parts.get("c_n")
-                found["c_n"].append(torch.zeros_like(end[1]) if c_n is None else state(call, c_n))
-        return {name: join(parts) for name, parts in found.items() if parts}
+    likes = {"output": outputs, "h_n": [end[0] for end in ends], "c_n": [end[-1] for end in ends]}
+
+    def gathered(parts: list[dict[str, Tensor]], name: str) -> Tensor | None:
+        if not any(name in part for part in parts):
+            return None
+        lay = sequence if name == "output" else state
+        return join(
+            [
+                lay(call, part[name]) if name in part else torch.zeros_like(like)
+                for call, part, like in zip(calls, parts, likes[name], strict=True)
+            ]
+        )
+
+    def all_gathered(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        found = {name: gathered(parts, name) for name in likes}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+    arrived = all_gathered([gradient.arrived for gradient in gradients])
+    carried = all_gathered([gradient.carried for gradient in gradients])
+    arrived.setdefault("output", torch.zeros_like(join(outputs)))
+    outside = arrived
+    if carried:
+        outside = {
+            name: tensor - carried[name] if name in carried else tensor
+            for name, tensor in arrived.items()
+        }
 
     masks = [_masks(call) for call in calls]
     steps, batch = xs[0].shape[:2]
@@ -276,8 +303,8 @@ def _stack(calls: list[Call], gradients: list[Gradients]) -> _Inputs:
         start=[join(list(parts)) for parts in zip(*starts, strict=True)],
         output=join(outputs),
         ends=[join(list(parts)) for parts in zip(*ends, strict=True)],
-        arrived=gathered("arrived"),
-        carried=gathered("carried"),
+        arrived=arrived,
+        outside=outside,
         masks=[join(list(parts)).to(dtype) for parts in zip(*masks, strict=True)],
     )
 
@@ -331,26 +358,14 @@ def _without_padding(trajectory: Trajectory, valid: Tensor) -> Trajectory:
     """Zeros where there is no data."""
     if bool(valid.all()):
         return trajectory
-    return trajectory.map(
-        lambda tensor: torch.where(valid.unsqueeze(-1), tensor, tensor.new_zeros(()))
-    )
+    return trajectory.map(lambda tensor: torch.where(valid.unsqueeze(-1), tensor, 0.0))
 
 
 def _stopped_at_padding(linearisation: Linearisation, valid: Tensor) -> Linearisation:
     """No derivative where there is no data, whatever numbers stand there."""
 
-    def stop(tensor: Tensor | None) -> Tensor | None:
-        if tensor is None:
-            return None
-        shape = valid.reshape(*valid.shape, *[1] * (tensor.dim() - 2))
-        return torch.where(shape, tensor, tensor.new_zeros(()))
+    def stop(factor: Tensor) -> Tensor:
+        there = valid.reshape(*valid.shape, *[1] * (factor.dim() - 2))
+        return torch.where(there, factor, 0.0)
 
-    from_h = stop(linearisation.from_h)
-    assert from_h is not None
-    return replace(
-        linearisation,
-        from_h=from_h,
-        from_c=stop(linearisation.from_c),
-        c_from_h=stop(linearisation.c_from_h),
-        n_from_h=stop(linearisation.n_from_h),
-    )
+    return linearisation.map(stop)

@@ -73,7 +73,7 @@ def linearise(trajectory: Trajectory, weights: Weights) -> Linearisation:
     r_from_h = n_from_h * trajectory.recurrent_n * d_sigmoid(r)
     q_from_h = n_from_h * r
     return Linearisation(
-        from_h=torch.stack([r_from_h, z_from_h, q_from_h, z], dim=-2),
+        from_h=torch.stack([z, r_from_h, z_from_h, q_from_h], dim=-2),
         from_c=None,
         c_from_h=None,
         n_from_h=n_from_h,

@@ -46,8 +46,8 @@ def replay(x: Tensor, h_prev: Tensor, start: State, weights: Weights) -> Traject
     """
     a = linear(x, weights.w_ih, weights.b_ih) + linear(h_prev, weights.w_hh, weights.b_hh)
     i, f, g, o = _activate(a)
-    c = elementwise_scan(f, i * g, start[1])
-    c_prev = torch.cat([start[1].unsqueeze(0), c[:-1]])
+    states = elementwise_scan(f, i * g, start[1])
+    c_prev, c = states[:-1], states[1:]
     m = o * torch.tanh(c)
     return Trajectory(
         h_prev=h_prev,
@@ -78,11 +78,9 @@ def linearise(trajectory: Trajectory, weights: Weights) -> Linearisation:
     g_from_c = i * d_tanh(g)
     o_from_m = tanh_c * d_sigmoid(o)
 
-    from_c = torch.stack([i_from_c, f_from_c, g_from_c, torch.zeros_like(o), f], dim=-2)
-    from_m = from_c * c_from_m.unsqueeze(-2)
-    from_m[..., 3, :] = o_from_m
+    from_c = torch.stack([f, i_from_c, f_from_c, g_from_c], dim=-2)
     return Linearisation(
-        from_h=from_m,
+        from_h=o_from_m.unsqueeze(-2),
         from_c=from_c,
         c_from_h=c_from_m,
         n_from_h=None,
