@@ -74,6 +74,8 @@ class Horizon:
 
 def horizon(trace: Trace) -> Horizon:
     """Measure the horizon of one layer; see ``LayerFlow.horizon``."""
+    if not bool(trace.trajectory.h.isfinite().all()):
+        return Horizon("nonfinite", math.nan, (math.nan, math.nan), 0)
     log = log_norms_by_lag(trace, _random_rows(trace), frobenius, MOST_LAGS)
     return horizon_of(log)
 
