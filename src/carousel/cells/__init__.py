@@ -2,7 +2,7 @@
 
 from carousel.cells._adjoint import Adjoint, adjoint, pull_back
 from carousel.cells._cell import Cell, Linearisation, State, Trajectory, Weights
-from carousel.cells._scaled import Scaled
+from carousel.cells._scaled import Scaled, largest
 from carousel.cells._table import CELLS, cell_named
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "Weights",
     "adjoint",
     "cell_named",
+    "largest",
     "pull_back",
 ]

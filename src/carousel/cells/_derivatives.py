@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 __all__ = ["d_identity", "d_relu", "d_sigmoid", "d_tanh"]
 
 
 def d_sigmoid(sigmoid_output: Tensor) -> Tensor:
-    """sigmoid'(a) = s (1 - s), from s = sigmoid(a)."""
-    return sigmoid_output * (1 - sigmoid_output)
+    """sigmoid'(a) = s - s^2, from s = sigmoid(a)."""
+    return torch.addcmul(sigmoid_output, sigmoid_output, sigmoid_output, value=-1)
 
 
 def d_tanh(tanh_output: Tensor) -> Tensor:
     """tanh'(a) = 1 - y^2, from y = tanh(a)."""
-    return 1 - tanh_output * tanh_output
+    return torch.addcmul(tanh_output.new_ones(()), tanh_output, tanh_output, value=-1)
 
 
 def d_relu(relu_output: Tensor) -> Tensor:

@@ -40,16 +40,17 @@ class Scaled:
 
     def log2_norm(self) -> Tensor:
         """log2 of the Euclidean norm over the units [T, B] float64; -inf is an exact zero."""
-        mantissa = self.mantissa.double()
-        scale = largest(mantissa)
-        safe = torch.where((scale > 0) & scale.isfinite(), scale, torch.ones_like(scale))
-        norm: Tensor = torch.linalg.vector_norm(mantissa / safe.unsqueeze(-1), dim=-1)
-        log2 = norm.log2() + safe.log2()
+        if self.mantissa.dtype == torch.float64:
+            size = largest(self.mantissa)
+            size = torch.where((size > 0) & size.isfinite(), size, 1.0)
+            log2 = _norm(self.mantissa / size.unsqueeze(-1)).log2() + size.log2()
+        else:
+            log2 = _norm(self.mantissa).log2()  # in float64, where no square is out of range
         return log2 if self.exponent is None else log2 + self.exponent
 
     def log2_largest(self) -> Tensor:
         """log2 of the largest absolute entry over the units [T, B] float64."""
-        log2 = largest(self.mantissa.double()).log2()
+        log2 = largest(self.mantissa).double().log2()
         return log2 if self.exponent is None else log2 + self.exponent
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Scaled:
@@ -86,6 +87,8 @@ class Scaled:
     @staticmethod
     def cat(parts: Sequence[Scaled], dim: int) -> Scaled:
         """Join along steps (0) or sequences (1)."""
+        if len(parts) == 1:
+            return parts[0]
         mantissa = torch.cat([part.mantissa for part in parts], dim)
         if all(part.exponent is None for part in parts):
             return Scaled(mantissa)
@@ -100,7 +103,12 @@ def shared_exponent(one: Scaled, other: Scaled) -> Tensor:
 
 def largest(tensor: Tensor) -> Tensor:
     """The largest absolute value over the last axis; NaN where there is one."""
-    return tensor.abs().amax(dim=-1)
+    return tensor.abs().amax(dim=-1)  # far faster than the norm of order infinity
+
+
+def _norm(tensor: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(tensor.double(), dim=-1)
+    return norm
 
 
 def binary_exponent(size: Tensor) -> Tensor:

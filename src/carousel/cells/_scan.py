@@ -45,7 +45,9 @@ def elementwise_scan(factor: Tensor, term: Tensor, start: Tensor) -> Tensor:
 
 
 def _loop(factor: Tensor, term: Tensor, start: Tensor) -> Tensor:
-    states = [start]
-    for factor_t, term_t in zip(factor.unbind(0), term.unbind(0), strict=True):
-        states.append(torch.addcmul(term_t, factor_t, states[-1]))
-    return torch.stack(states)
+    states = start.new_empty(factor.shape[0] + 1, *start.shape)
+    rows = states.unbind(0)
+    rows[0].copy_(start)
+    for t, (factor_t, term_t) in enumerate(zip(factor.unbind(0), term.unbind(0), strict=True)):
+        torch.addcmul(term_t, factor_t, rows[t], out=rows[t + 1])
+    return states

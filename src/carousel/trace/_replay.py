@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from carousel.cells import Linearisation, Scaled, Trajectory, Weights, adjoint
+from carousel.cells import Linearisation, Scaled, Trajectory, Weights, adjoint, largest
 from carousel.trace._call import Call, Gradients
 from carousel.trace._layerwise import masks_again, zero_states
 from carousel.trace._modules import run_layer
@@ -347,7 +347,7 @@ def _with_rows_added(tensor: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
 
 def _gap(found: Tensor, expected: Tensor) -> Tensor:
     """max |found - expected| over the units; equal infinities and NaN do not differ."""
-    gap = (found - expected).abs().amax(dim=-1)
+    gap = largest(found - expected)
     if bool(gap.isfinite().all()):
         return gap
     same = (found == expected) | (found.isnan() & expected.isnan())

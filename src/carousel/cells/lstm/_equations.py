@@ -18,6 +18,7 @@ from torch.nn.functional import linear
 
 from carousel.cells._cell import Cell, Linearisation, State, Trajectory, Weights
 from carousel.cells._derivatives import d_sigmoid, d_tanh
+from carousel.cells._products import pre_activations
 from carousel.cells._scan import elementwise_scan
 
 __all__ = ["LSTM"]
@@ -44,7 +45,7 @@ def replay(x: Tensor, h_prev: Tensor, start: State, weights: Weights) -> Traject
         start: (h_0 [B, P], c_0 [B, H]).
         weights: of this layer and direction.
     """
-    a = linear(x, weights.w_ih, weights.b_ih) + linear(h_prev, weights.w_hh, weights.b_hh)
+    a = pre_activations(x, h_prev, weights)
     i, f, g, o = _activate(a)
     states = elementwise_scan(f, i * g, start[1])
     c_prev, c = states[:-1], states[1:]
@@ -73,12 +74,12 @@ def linearise(trajectory: Trajectory, weights: Weights) -> Linearisation:
     tanh_c = torch.tanh(trajectory.c)
     c_from_m = o * d_tanh(tanh_c)
 
-    i_from_c = g * d_sigmoid(i)
-    f_from_c = trajectory.c_prev * d_sigmoid(f)
-    g_from_c = i * d_tanh(g)
+    from_c = f.new_empty(*f.shape[:-1], 4, f.shape[-1])
+    from_c[..., 0, :] = f
+    torch.mul(g, d_sigmoid(i), out=from_c[..., 1, :])
+    torch.mul(trajectory.c_prev, d_sigmoid(f), out=from_c[..., 2, :])
+    torch.mul(i, d_tanh(g), out=from_c[..., 3, :])
     o_from_m = tanh_c * d_sigmoid(o)
-
-    from_c = torch.stack([f, i_from_c, f_from_c, g_from_c], dim=-2)
     return Linearisation(
         from_h=o_from_m.unsqueeze(-2),
         from_c=from_c,

@@ -13,10 +13,10 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from carousel.cells._cell import Cell, Linearisation, State, Trajectory, Weights
 from carousel.cells._derivatives import d_identity, d_relu, d_sigmoid, d_tanh
+from carousel.cells._products import pre_activations
 
 __all__ = ["RNN"]
 
@@ -46,7 +46,7 @@ def replay(phi: Function, x: Tensor, h_prev: Tensor, start: State, weights: Weig
         start: (h_0 [B, H],), already the first row of ``h_prev``.
         weights: of this layer and direction.
     """
-    a = linear(x, weights.w_ih, weights.b_ih) + linear(h_prev, weights.w_hh, weights.b_hh)
+    a = pre_activations(x, h_prev, weights)
     h = phi(a)
     return Trajectory(
         h_prev=h_prev,
