@@ -89,10 +89,11 @@ def _turn(case: Case, losses: tuple[str, ...]) -> str:
 
 
 def grid() -> list[Case]:
-    """Return the cross product of the options at tiny sizes: 1 260 cases.
+    """Return the cross product of the options at tiny sizes: 900 cases.
 
-    Dropout between the layers is on in the stacks of two. Each case has one kind of loss, such that
-    all kinds meet all other options; ``few`` and ``sizes`` have all kinds.
+    Three thrifts: dropout between the layers is on in the stacks of two; stacks are either without
+    bias or not batch_first, in turns; each case has one kind of loss, such that all kinds meet all
+    other options. ``few`` and ``sizes`` have all kinds of loss.
     """
     kinds = [(cell, False) for cell in CELLS] + [("lstm", True)]
     depths = [(1, 0.0), (2, 0.4), (3, 0.0)]
@@ -121,6 +122,7 @@ def grid() -> list[Case]:
         ) in product
         # An unbatched input has no batch axis, so batch_first changes nothing but its name.
         if not (ragged == "unbatched" and batch_first)
+        and (layers == 1 or ragged == "unbatched" or bias != batch_first)
     ]
     return [replace(case, losses=(_turn(case, _losses(case.cell)),)) for case in cases]
 
@@ -137,6 +139,21 @@ def sizes() -> list[Case]:
         )
         if not (case.projected and hidden < 3)
     ]
+
+
+def long() -> list[Case]:
+    """Return cases of more steps than any block of a scan, ragged and not."""
+    shapes = [(64, "no"), (65, "no"), (131, "unsorted"), (200, "no")]
+    cases = [
+        Case(cell=cell, steps=steps, batch=3, hidden=3, ragged=ragged, state="given")
+        for cell in CELLS
+        for steps, ragged in shapes
+    ]
+    cases.append(Case(cell="lstm", steps=131, hidden=3, projected=True, state="given"))
+    cases.append(
+        Case(cell="gru", steps=131, hidden=3, layers=2, bidirectional=True, ragged="sorted")
+    )
+    return cases
 
 
 def few() -> list[Case]:
@@ -301,3 +318,29 @@ class Problem:
     def loss(self, loss: str = "all", module: nn.Module | None = None) -> torch.Tensor:
         """Run the module and return the loss."""
         return self.loss_of(loss, *self.call(module))
+
+    def everything(self, loss: str) -> dict[str, object]:
+        """Run forward and backward; return all that a user could compare, bit by bit."""
+        for leaf in (*self.module.parameters(), self.h0, self.c0):
+            if leaf is not None:
+                leaf.grad = None
+        output, h_n, c_n = self.call()
+        after_forward = torch.get_rng_state()
+        value = self.loss_of(loss, output, h_n, c_n)
+        value.backward()
+        found: dict[str, object] = {"loss": value.detach(), "rng after forward": after_forward}
+        found["rng after backward"] = torch.get_rng_state()
+        if isinstance(output, PackedSequence):
+            for name in ("batch_sizes", "sorted_indices", "unsorted_indices"):
+                found[name] = getattr(output, name)
+            output = output.data
+        for name, tensor in {"output": output, "h_n": h_n, "c_n": c_n}.items():
+            if tensor is not None:
+                found[name] = tensor.detach().clone()
+                found[f"{name} stride"] = tensor.stride()
+                found[f"{name} requires_grad"] = tensor.requires_grad
+        for name, parameter in self.module.named_parameters():
+            found[f"d_{name}"] = None if parameter.grad is None else parameter.grad.clone()
+        for name, state in {"d_h0": self.h0, "d_c0": self.c0}.items():
+            found[name] = None if state is None or state.grad is None else state.grad.clone()
+        return found

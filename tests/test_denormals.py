@@ -1,0 +1,54 @@
+"""Nothing of Carousel leaves the processor flushing denormals: 5e-324 + 0.0 stays itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+CHECK = """
+import threading
+import numpy
+import torch
+
+
+def check(when):
+    smallest = float("5e-324")
+    assert smallest + 0.0 != 0.0, f"{when}: Python"
+    assert (numpy.array([smallest]) + 0.0 != 0.0).all(), f"{when}: numpy"
+    wide = torch.full((100_000,), smallest, dtype=torch.float64) + 0.0
+    assert bool((wide != 0).all()), f"{when}: torch, in all of its threads"
+    single = torch.full((100_000,), 1e-45, dtype=torch.float32) * 1.0
+    assert bool((single != 0).all()), f"{when}: float32"
+
+
+check("before")
+import carousel
+
+check("after import carousel")
+lstm = torch.nn.LSTM(2, 5, 2)
+with torch.no_grad():
+    lstm.weight_hh_l0.mul_(1e-20)
+x = torch.randn(40, 3, 2)
+flow = carousel.measure(lstm, lambda: lstm(x)[0][-1].sum())
+layer = flow["l0"]
+check("after measure")
+layer.log10_norm("d_h"), layer.category("d_h"), layer.jacobian_norms(), layer.horizon()
+check("after the quantities")
+with carousel.watch(lstm) as watcher:
+    lstm(x)[0][-1].sum().backward()
+    watcher.flow
+check("after watch")
+print("kept")
+"""
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_denormals_stay(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "kept"
