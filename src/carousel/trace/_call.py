@@ -57,6 +57,7 @@ class Call:
     attached: bool = False  # whether a gradient flows on into the state that was given
     by_keyword: bool = False  # the state was given as hx=.., of which no alias can be made
     before: Call | None = None  # the call whose state entered this one, through the graph
+    lost: bool = False  # whether the search for that call gave up
     paths: list[TimePath] = field(default_factory=list)
     edges: dict[Edge, str] = field(default_factory=dict)  # where the outputs stand in the graph
     handles: list[RemovableHandle] = field(default_factory=list)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from carousel._errors import CarouselError
@@ -104,6 +105,7 @@ def find_recurrent(model: nn.Module) -> dict[nn.Module, str]:
             own_forward.append(f"{name or 'the model'} ({type(module).__name__})")
             continue
         _refuse_meta(name, module)
+        _refuse_unsteady(name, module)
         found[module] = name
     if found:
         return found
@@ -144,6 +146,22 @@ def _refuse_meta(name: str, module: nn.Module) -> None:
                 f"{tuple(tensor.shape)}, but no numbers, so there is no gradient to measure. "
                 "Create the model on a real device first: model.to_empty(device='cpu') and "
                 "initialise it."
+            )
+
+
+def _refuse_unsteady(name: str, module: nn.Module) -> None:
+    """A cell's weights are read after its forward, which must not change them."""
+    if not (isinstance(module, nn.RNNCellBase) and is_parametrized(module)):
+        return
+    assert isinstance(module.parametrizations, nn.ModuleDict)
+    for weight, chain in module.parametrizations.items():
+        if any(True for _ in chain.buffers()):
+            kinds = ", ".join(type(step).__name__ for step in chain.children())
+            raise CarouselError(
+                f"{name + '.' if name else ''}{weight} is parametrized by {kinds}, which keeps a "
+                "state and gives other weights each time they are read; reading them would change "
+                "the model. Remove the parametrization while measuring "
+                "(torch.nn.utils.parametrize.remove_parametrizations)."
             )
 
 

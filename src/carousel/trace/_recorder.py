@@ -138,6 +138,8 @@ class Recorder:
                 tensor.register_hook(self._count)
             return result
         x = args[0] if args else kwargs["input"]
+        if _data(x).numel() == 0:
+            return None  # torch accepts an empty batch; there is nothing in it to record
         state = args[1] if len(args) > 1 else kwargs.get("hx")
         states = _as_tuple(state)
         spec = spec_of(module)
@@ -148,7 +150,7 @@ class Recorder:
             like = _named_outputs(module, result)["output"]
             result, masks = forward_layerwise(module, spec, layout, _data(x), states, like)
         result = _with_own_c(_with_gradient(result), spec)
-        paths, before = self._paths(self._names[module], states)
+        paths, before, lost = self._paths(self._names[module], states)
         call = Call(
             serial=self._serial,
             name=self._names[module],
@@ -164,6 +166,7 @@ class Recorder:
             attached=any(state.grad_fn is not None for state in states),
             by_keyword=len(args) < 2 and bool(states),
             before=before,
+            lost=lost,
             paths=paths,
         )
         self._serial += 1
@@ -171,24 +174,27 @@ class Recorder:
         self._calls.add(call)
         return result
 
-    def _paths(self, name: str, states: tuple[Tensor, ...]) -> tuple[list[TimePath], Call | None]:
-        """The ways by which the entering states came from an earlier call, and that call."""
+    def _paths(
+        self, name: str, states: tuple[Tensor, ...]
+    ) -> tuple[list[TimePath], Call | None, bool]:
+        """How the states came from an earlier call, that call, and whether a search gave up."""
 
         def owner_of(edge: Edge) -> str | None:
             call = self._produced.get(edge)
             return None if call is None else call.name
 
         paths = []
-        before = None
+        before, lost = None, False
         for state in states:
             edge = edge_of(state)
             if edge is None or edge in self._produced:
                 continue  # nothing comes back, or what does cannot be heard: given by keyword
             path = TimePath.from_state(state, owner_of, name, self._carry)
-            if path is not None:
+            if path.targets:
                 paths.append(path)
                 before = max((self._produced[edge] for edge in path.targets), key=_serial)
-        return paths, before
+            lost = lost or (path.cut and not path.targets)
+        return paths, before, lost
 
     def _listen(self, call: Call, outputs: dict[str, Tensor]) -> None:
         for output, tensor in outputs.items():

@@ -17,6 +17,7 @@ from torch import Tensor
 from carousel.cells import Scaled, Trajectory, Weights
 from carousel.trace._call import Call, Gradients, WeightCopy
 from carousel.trace._replay import LayerReplay, replay_calls
+from carousel.trace._timepath import REACH
 from carousel.trace._trace import Trace
 
 __all__ = ["traces_of"]
@@ -323,6 +324,11 @@ def _notes(
         notes.append(
             "The state was changed between calls by operations outside the module: "
             f"{_times(changed)}. Jacobian products end there."
+        )
+    if any(call.lost for call in timeline):
+        notes.append(
+            f"The state came through more than {REACH} operations, too many to follow: if it came "
+            "from an earlier call of this module, what it carried back counts as injected there."
         )
     if any(call.by_keyword and call.paths for call in timeline):
         notes.append(

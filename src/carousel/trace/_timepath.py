@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Edge", "TimePath", "edge_of"]
+__all__ = ["REACH", "Edge", "TimePath", "edge_of"]
 
-REACH = 64  # nodes that the search for the call before may look at
+REACH = 256  # nodes that the search for the call before may look at
 
 Edge = tuple[int, int]  # (sequence number of a node, which of its outputs)
 
@@ -43,6 +43,7 @@ class TimePath:
     first: int
     nodes: dict[int, Any] = field(default_factory=dict)
     targets: set[Edge] = field(default_factory=set)
+    cut: bool = False  # whether there was more to search than is within reach
     arrived: dict[int, dict[int, Tensor]] = field(default_factory=dict)
     handles: list[Any] = field(default_factory=list)
 
@@ -52,7 +53,7 @@ class TimePath:
         owner_of: Callable[[Edge], str | None],
         owner: str,
         deliver: Callable[[Edge, Tensor], None],
-    ) -> TimePath | None:
+    ) -> TimePath:
         """Search the way back to a state that the same module put out earlier.
 
         Args:
@@ -62,11 +63,10 @@ class TimePath:
             deliver: takes each carried gradient, with the edge that it arrives at.
 
         Returns:
-            The path, or None where there is none within reach.
+            The path; without targets where there is none within reach.
         """
         path = TimePath(deliver, _number(state.grad_fn))
-        if not path._search(state.grad_fn, owner_of, owner, {}):
-            return None
+        path._search(state.grad_fn, owner_of, owner, {})
         reference = weakref.ref(path)
         for number, node in path.nodes.items():
             path.handles.append(node.register_hook(partial(_pass_on, reference, number)))
@@ -80,8 +80,11 @@ class TimePath:
         leads: dict[int, bool],
     ) -> bool:
         number = _number(node)
-        if number in leads or len(leads) >= REACH:
-            return leads.get(number, False)
+        if number in leads:
+            return leads[number]
+        if len(leads) >= REACH:
+            self.cut = True
+            return False
         leads[number] = False
         for parent, place in node.next_functions:
             if parent is None:

@@ -84,12 +84,19 @@ def test_training_is_bit_identical(every: int) -> None:
         assert torch.equal(one, other)
 
 
-def test_weights_that_are_computed_anew_at_each_use() -> None:
+def test_weights_whose_reading_changes_them_are_refused() -> None:
     """Reading a weight under spectral norm moves its buffers: only the model itself may do so."""
+    cell = nn.utils.parametrizations.spectral_norm(nn.RNNCell(2, 5), "weight_hh")
+    with pytest.raises(
+        carousel.CarouselError, match=r"cell\.weight_hh is parametrized by _Spectral"
+    ):
+        carousel.watch(nn.ModuleDict({"cell": cell}))
 
+
+def test_weights_that_are_computed_anew_at_each_use() -> None:
     def train(*, watched: bool) -> list[torch.Tensor]:
         torch.manual_seed(0)
-        cell = nn.utils.parametrizations.spectral_norm(nn.RNNCell(2, 5), "weight_hh")
+        cell = nn.utils.parametrizations.weight_norm(nn.RNNCell(2, 5), "weight_hh")
         model = nn.ModuleDict({"cell": cell})
         with carousel.watch(model) if watched else torch.enable_grad():
             h = torch.zeros(3, 5)

@@ -567,3 +567,21 @@ def test_the_step_of_the_oracle_is_that_of_torch() -> None:
         assert isinstance(step, Step)
         result = states_of(module(data.x[0], argument(data.start)))
         torch.testing.assert_close(step.h, result[0], rtol=1e-12, atol=1e-12)
+
+
+def test_a_way_too_long_to_follow_is_noted() -> None:
+    cell = nn.RNNCell(2, 3)
+    with carousel.watch(cell) as watcher:
+        h = cell(torch.ones(1, 2), torch.zeros(1, 3))
+        for _ in range(300):
+            h = h * 1.001
+        cell(torch.ones(1, 2), h).sum().backward()
+    assert any("too many to follow" in note for note in watcher.flow.notes)
+
+
+def test_an_empty_batch_is_not_recorded() -> None:
+    model = nn.LSTM(2, 3)
+    with carousel.watch(model) as watcher:
+        model(torch.ones(4, 0, 2))[0].sum().backward()
+        model(torch.ones(4, 1, 2))[0].sum().backward()
+    assert watcher.flow["l0"].batch == 1
