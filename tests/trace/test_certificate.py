@@ -74,14 +74,14 @@ def test_a_small_corruption_shows_in_its_size(cell: str) -> None:
     assert 1e-8 < watcher.flow["l0"].certificate < 1e-4
 
 
-def test_one_corrupted_direction_shows_in_that_direction() -> None:
+def test_one_corrupted_direction_shows_in_the_whole_stack() -> None:
     problem = Problem(Case(cell="gru", bidirectional=True, state="given"))
     with carousel.watch(problem.module) as watcher:
         problem.loss("all").backward()
     recorded_calls(watcher)[0].weights.layers[1].w_hh.add_(0.5)
     flow = watcher.flow
     assert flow["l0_reverse"].certificate > 1e-3
-    assert flow["l0"].certificate <= flow["l0"].certificate_limit
+    assert flow["l0"].certificate == flow["l0_reverse"].certificate
 
 
 def test_wrong_dropout_masks_show() -> None:
@@ -95,7 +95,8 @@ def test_wrong_dropout_masks_show() -> None:
     call.rng_state = torch.get_rng_state()
     flow = watcher.flow
     assert flow["l1"].certificate > 1e-3
-    assert flow["l0"].certificate <= flow["l0"].certificate_limit
+    # What is wrong above makes the gradient wrong below: no layer of the stack passes.
+    assert flow["l0"].certificate > flow["l0"].certificate_limit
 
 
 def test_a_wrong_input_or_state_shows() -> None:

@@ -152,6 +152,9 @@ class _Sweep:
         self.c_arrives = [False] * self.steps
         if injected_c is not None:
             self.c_arrives = (injected_c.mantissa != 0).flatten(1).any(-1).tolist()
+        self.broken = ~largest(injected_h.mantissa).isfinite()  # [T, B], by what came from outside
+        if injected_c is not None:
+            self.broken = self.broken | ~largest(injected_c.mantissa).isfinite()
         self.d_h = torch.empty_like(injected_h.mantissa)
         self.d_c: Tensor | None = None
         if linearisation.from_c is not None:
@@ -210,7 +213,7 @@ class _Sweep:
         if self.d_c is not None:
             sizes = torch.maximum(sizes, largest(self.d_c[start:stop]))
         sizes = torch.cat([largest(_joined(v)).unsqueeze(0), sizes])  # in the order of time
-        if not self._in_range(sizes, entered, injected_h[: stop - first - 1]):
+        if not self._in_range(sizes, entered, self.broken[first : stop - 1]):
             return None
         self.exponents[start:stop] = self.exponent
         change = (sizes[0].log2() - sizes[-1].log2()).abs().nan_to_num(0.0, 0.0, 0.0)
@@ -223,13 +226,17 @@ class _Sweep:
             return rows.mantissa
         return rows.at(self.exponent.expand(rows.mantissa.shape[:2])).mantissa
 
-    def _in_range(self, sizes: Tensor, entered: Tensor, injected: Tensor) -> bool:
-        """Whether every size [steps + 1, B] is safe, or stays zero or non-finite as it came."""
+    def _in_range(self, sizes: Tensor, entered: Tensor, came_broken: Tensor) -> bool:
+        """Whether every size [steps + 1, B] is safe, or stays zero or non-finite as it came.
+
+        Only what was not finite when it came may be so: on the exponent of a v that has vanished,
+        an injection of ordinary size overflows, and must be taken on its own.
+        """
         earlier, later = sizes[:-1], sizes[1:]
         safe = (sizes >= self.low) & (sizes <= self.high)
         stays_zero = (earlier == 0) & (later == 0)
         broken = ~later.isfinite()
-        broken[len(broken) - len(injected) :] |= ~largest(injected).isfinite()
+        broken[len(broken) - len(came_broken) :] |= came_broken
         fine = safe[:-1] | stays_zero | (~earlier.isfinite() & broken)
         came = safe[-1] | (entered == 0) | ~entered.isfinite()
         return bool(came.all() & fine.all())

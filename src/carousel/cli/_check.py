@@ -24,6 +24,9 @@ def check(
     ],
     html: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    seed: Annotated[
+        int, typer.Option(help="Seed of torch's generator before the factory runs.")
+    ] = 0,
 ) -> int:
     """Measure how the gradient flows back through time in a model of your own.
 
@@ -35,6 +38,9 @@ def check(
     from carousel.cli._target import load_target
 
     with foreign_output_to_stderr():
+        import torch
+
+        torch.manual_seed(seed)
         loaded = load_target(target)
         from carousel.flow import measure
         from carousel.report import Report

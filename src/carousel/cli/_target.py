@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ HOW = (
     "TARGET is module:factory, where factory() returns (model, batch, loss_fn), "
     "for example nets:make for the function make in nets.py"
 )
-MOST_FRAMES = 5  # of the user's code, where it raised
 
 
 @dataclass(frozen=True)
@@ -127,13 +125,6 @@ def checked(made: object, target: str) -> Target:
 
 
 def raised(what: str, error: BaseException) -> str:
-    """An error in a user's code: what it says, and the lines of that code it came from."""
+    """An error in a user's code, and what it says."""
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    ours = str(Path(__file__).parent)
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((ours, "<frozen")) and "importlib" not in frame.filename
-    ]
-    where = [f"\n  at {f.filename}:{f.lineno} in {f.name}" for f in frames[-MOST_FRAMES:]]
-    return f"{what} {said}{''.join(where)}"
+    return f"{what} {said}"

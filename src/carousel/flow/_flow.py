@@ -83,7 +83,11 @@ class LayerFlow:
 
     @cached_property
     def d_h_injected(self) -> Tensor:
-        """The part of dL/dh_t that arrived at step t from outside the recurrence [T, B, P]."""
+        """The part of dL/dh_t that arrived at step t from outside the recurrence [T, B, P].
+
+        Where a later call sent a part back, this is the difference of what arrived and that part,
+        as exact as the rounding of the total: an injection far below the total may show as zero.
+        """
         return self.trace.d_h_injected.value()
 
     @cached_property
@@ -128,22 +132,17 @@ class LayerFlow:
 
     @property
     def certificate(self) -> float:
-        """max |h recomputed - h of the module|, over all steps and, at the last, c too."""
+        """max |h recomputed - h of the module|, over all steps and, at the last, c too.
+
+        In a stack every layer has that of the layer that was met worst, relative to its limit:
+        gradients have come through all of them.
+        """
         return self.trace.certificate
 
     @property
     def certificate_limit(self) -> float:
-        """What rounding can explain, times the largest state (at least 1).
-
-        4 roundings to the module's dtype and 32 to that of the replay, whose products add up many
-        terms; with a cell state, which is scanned over T steps, sqrt(T) roundings more.
-        """
-        states = [state for state in (self.h, self.c) if state is not None]
-        largest = max(float(state.abs().amax()) for state in states)
-        scale = max(1.0, largest if math.isfinite(largest) else 1.0)
-        roundings = 4 + (math.sqrt(self.steps) if self.c is not None else 0)
-        eps, replay_eps = torch.finfo(self.dtype).eps, torch.finfo(self.h.dtype).eps
-        return (roundings * eps + 32 * replay_eps) * scale
+        """What rounding can explain of the certificate."""
+        return self.trace.certificate_limit
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -202,6 +201,7 @@ class Flow:
     """The layers that one backward pass went through, by name: ``flow["encoder.lstm.l0"]``."""
 
     layers: Mapping[str, LayerFlow]
+    remarks: tuple[str, ...] = ()  # what concerns no single layer
 
     def __getitem__(self, name: str) -> LayerFlow:
         try:
@@ -232,9 +232,10 @@ class Flow:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The notes of all layers, each under its layer's name."""
+        """The remarks, and the notes of all layers, each under its layer's name."""
         layers = self.layers.items()
-        return tuple(f"{name}: {note}" for name, layer in layers for note in layer.notes)
+        notes = tuple(f"{name}: {note}" for name, layer in layers for note in layer.notes)
+        return self.remarks + notes
 
     def __repr__(self) -> str:
         return f"Flow({', '.join(map(repr, self.layers.values()))})"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -41,14 +41,16 @@ class Horizon:
     """The rate of the Jacobian product by lag, and the horizon that follows from it.
 
     ``kind`` says which case it is: *decaying* and *growing* by the sign of the rate, *level* where
-    the interval holds both signs, *zero* where the product becomes exactly zero, *nonfinite* where
-    it is NaN or infinite, *too short* where there are not enough steps for a rate.
+    the interval holds both signs, *zero* where the product is exactly zero in half of the
+    sequences or more, *nonfinite* where it is NaN or infinite, *too short* where there are not
+    enough steps for a rate.
     """
 
     kind: Kind
     rate: float  # per step, natural logarithm; NaN where there is none
     rate_interval: tuple[float, float]  # 95 %, from the batch and windows of time
     lags: int  # steps over which the rate was taken, or until the product was zero
+    left_out: int = 0  # sequences that are not counted: their product is exactly zero
 
     @property
     def steps(self) -> float | None:
@@ -69,15 +71,24 @@ class Horizon:
         return None if self.steps is None else self.steps * math.log(2)
 
     def __str__(self) -> str:
-        return SENTENCES[self.kind](self)
+        said = SENTENCES[self.kind](self)
+        if not self.left_out:
+            return said
+        return f"{said} Sequences not counted, since nothing reaches back in them: {self.left_out}."
 
 
 def horizon(trace: Trace) -> Horizon:
-    """Measure the horizon of one layer; see ``LayerFlow.horizon``."""
-    if not bool(trace.trajectory.h.isfinite().all()):
+    """Measure the horizon of one layer, over its sequences whose states are finite.
+
+    A state that was reset between calls ends the product there: a reset says nothing of the rate.
+    """
+    finite = trace.trajectory.h.isfinite().all(dim=-1).all(dim=0)
+    if not bool(finite.any()):
         return Horizon("nonfinite", math.nan, (math.nan, math.nan), 0)
+    unchanged = torch.where(trace.handed_over == 1, 1.0, torch.nan)
+    trace = replace(trace, handed_over=unchanged)
     log = log_norms_by_lag(trace, _random_rows(trace), frobenius, MOST_LAGS)
-    return horizon_of(log)
+    return horizon_of(log[:, finite])
 
 
 def horizon_of(log_norms: Tensor) -> Horizon:
@@ -91,8 +102,9 @@ def horizon_of(log_norms: Tensor) -> Horizon:
     if bool(log_norms[0].isnan().any()) or bool((log_norms == math.inf).any()):
         return Horizon("nonfinite", math.nan, none, 0)
     reached_zero = (log_norms == -math.inf).any(0)
-    if bool(reached_zero.all()):
-        first = (log_norms == -math.inf).int().argmax(0)
+    left_out = int(reached_zero.sum())
+    if 2 * left_out >= log_norms.shape[1]:
+        first = (log_norms[:, reached_zero] == -math.inf).int().argmax(0)
         return Horizon("zero", -math.inf, (-math.inf, -math.inf), int(first.max()))
     rates, spans = _window_rates(log_norms[:, ~reached_zero])
     if not rates:
@@ -101,7 +113,7 @@ def horizon_of(log_norms: Tensor) -> Horizon:
     margin = _margin(rates)
     interval = (rate - margin, rate + margin)
     kind: Kind = "decaying" if interval[1] < 0 else "growing" if interval[0] > 0 else "level"
-    return Horizon(kind, rate, interval, count - 1)
+    return Horizon(kind, rate, interval, count - 1, left_out)
 
 
 def _window_rates(log_norms: Tensor) -> tuple[list[float], list[int]]:
@@ -144,23 +156,26 @@ def _decaying(h: Horizon) -> str:
     assert h.steps_interval is not None
     low, high = h.steps_interval
     return (
-        f"Going back in time, the gradient halves every {h.half_life:.3g} steps: "
+        f"What one step's loss sends back in time halves every {h.half_life:.3g} steps: "
         f"horizon {h.steps:.3g} steps (95 % interval {low:.3g} to {high:.3g})."
     )
 
 
 def _growing(h: Horizon) -> str:
     return (
-        f"Going back in time, the gradient grows: it doubles every {math.log(2) / h.rate:.3g} "
+        f"What one step's loss sends back in time grows: it doubles every "
+        f"{math.log(2) / h.rate:.3g} "
         f"steps (rate {h.rate:+.3g} per step, 95 % interval {h.rate_interval[0]:+.3g} to "
         f"{h.rate_interval[1]:+.3g})."
     )
 
 
 def _level(h: Horizon) -> str:
+    low = -1 / h.rate_interval[0] if h.rate_interval[0] < 0 else math.inf
     return (
-        f"Over {h.lags} steps back the rate cannot be told from zero: {h.rate:+.2g} per step, "
-        f"95 % interval {h.rate_interval[0]:+.2g} to {h.rate_interval[1]:+.2g}."
+        f"Over {h.lags} steps the decay of what one step's loss sends back cannot be told from "
+        f"none: horizon longer than {low:.3g} steps (rate {h.rate:+.2g} per step, 95 % interval "
+        f"{h.rate_interval[0]:+.2g} to {h.rate_interval[1]:+.2g})."
     )
 
 

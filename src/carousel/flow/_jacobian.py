@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from carousel._errors import CarouselError
-from carousel.cells import pull_back
+from carousel.cells import binary_exponent, pull_back, times_power_of_two
 from carousel.flow._running import in_running_order
 from carousel.trace import Trace
 
@@ -85,8 +85,8 @@ def _pull_rows(trace: Trace, rows: Tensor, norm: Norm, stop: int) -> Tensor:
             v = torch.where(starts, begin, v)
             exponent = torch.where(starts.squeeze(-1), 0.0, exponent)
         size = v.abs().amax(dim=(0, 2)).double()
-        shift = torch.where(size.isfinite(), torch.frexp(size).exponent.double(), 0.0)
-        v = v * torch.exp2(-shift).to(v).unsqueeze(-1)
+        shift = binary_exponent(size)
+        v = times_power_of_two(v, -shift)
         exponent = exponent + shift
         found[t] = norm(v).double().log() + exponent * math.log(2)
         v_h, v_c = step(t, v[..., :outputs], None if c is None else v[..., outputs:])

@@ -41,7 +41,10 @@ def first_nonfinite(trace: Trace) -> list[NonFinite]:
         "x": running.x,
         "the state before": trajectory.h_prev,
         "the state before (c)": trajectory.c_prev,
-        **{f"gate {gate}": a for gate, a in trajectory.pre_activations.items()},
+        **{
+            f"gate {gate}" if len(trace.cell.gates) > 1 else "the pre-activation": a
+            for gate, a in trajectory.pre_activations.items()
+        },
         "c": trajectory.c,
         "h": trajectory.h,
     }

@@ -30,7 +30,11 @@ class Watcher(Recorder):
         """
         if self._flow is None or self._flow[0] != self.passes_recorded:
             layers = [LayerFlow(trace) for trace in self.traces()]
-            self._flow = (self.passes_recorded, Flow({layer.name: layer for layer in layers}))
+            left_out = tuple(
+                f"{name} was not watched: it replaces torch's forward." for name in self.left_out
+            )
+            flow = Flow({layer.name: layer for layer in layers}, left_out)
+            self._flow = (self.passes_recorded, flow)
         return self._flow[1]
 
 
@@ -78,7 +82,10 @@ def measure(model: nn.Module, batch: Any, loss_fn: Callable[..., Tensor] | None 
             loss = _loss(run, batch)
             if watcher.outputs:
                 # Towards the outputs alone: nothing accumulates in any parameter.
-                torch.autograd.grad(loss, watcher.outputs, allow_unused=True)
+                edges = [edge for _, _, edge in watcher.outputs]
+                gradients = torch.autograd.grad(loss, edges, allow_unused=True)
+                for (call, output, _), gradient in zip(watcher.outputs, gradients, strict=True):
+                    watcher.take(call, output, gradient)
         return watcher.flow
 
 
@@ -130,7 +137,8 @@ def _loss(run: Callable[[], Any], batch: Any) -> Tensor:
     except Exception as error:
         raise CarouselError(
             f"The model or the loss did not accept the batch: {type(error).__name__}: {error}\n"
-            f"The batch was {_described(batch)}."
+            f"The batch was {_described(batch)}. A loss_fn whose first parameter is named `model` "
+            "is called as loss_fn(model, batch), any other as loss_fn(model(inputs), target)."
         ) from error
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         raise CarouselError(
@@ -148,11 +156,12 @@ def _loss(run: Callable[[], Any], batch: Any) -> Tensor:
 def _described(thing: Any) -> str:
     """What a thing is, with shapes where it has them."""
     if isinstance(thing, Tensor):
-        return f"a {str(thing.dtype).removeprefix('torch.')} tensor {list(thing.shape)}"
+        return f"a tensor of {str(thing.dtype).removeprefix('torch.')} {list(thing.shape)}"
     if isinstance(thing, (tuple, list)) and not hasattr(thing, "_fields"):
         inside = ", ".join(_described(part) for part in thing[:4])
         return f"a {type(thing).__name__} of {len(thing)} ({inside}{', ..' * (len(thing) > 4)})"
-    return f"a {type(thing).__name__}"
+    name = type(thing).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 class _Buffers:

@@ -101,7 +101,10 @@ def flow_summary(name: str, flow: Flow, facts: tuple[Fact, ...]) -> FlowSummary:
 def faults_of(flow: FlowSummary) -> list[str]:
     """What is wrong with a flow, a sentence each."""
     where = f"{flow.name}: " if flow.name else ""
-    faults = [where + found.sentence for found in flow.nonfinite]
+    faults = [where + found.sentence for found in flow.nonfinite[:1]]
+    if len(flow.nonfinite) > 1:
+        others = ", ".join(dict.fromkeys(found.layer for found in flow.nonfinite[1:]))
+        faults.append(f"{where}What is not finite elsewhere, in {others}, was computed later.")
     located = {found.layer for found in flow.nonfinite}
     for layer in flow.layers:
         if layer.name not in located:

@@ -82,7 +82,8 @@ class _Printer:
                 table.add_row(*(self.text(cell) for cell in row))
         self.console.print(table)
         self.say(
-            "horizon: steps in which the gradient falls to 1/e, with its 95 % interval; dL/dh: its "
+            "horizon: steps in which what one step's loss sends back falls to 1/e, with its 95 % "
+            "interval; dL/dh: its "
             "norm, the median over the sequences",
             "dim",
         )

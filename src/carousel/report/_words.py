@@ -142,6 +142,9 @@ def course_sentence(layer: LayerSummary) -> str:
 
 def horizon_in_short(horizon: HorizonSummary) -> str:
     """The horizon in a cell of a table."""
+    if horizon.kind == "level" and horizon.steps_interval is not None:
+        low = horizon.steps_interval[0]
+        return f"above {plain(low)} steps" if isinstance(low, float) else "no measurable decay"
     if horizon.steps is not None:
         return f"{plain(horizon.steps)} steps{bracket(horizon.steps_interval)}"
     return {
@@ -191,7 +194,8 @@ def certificate_sentence(certificate: Certificate) -> str:
         )
     return (
         f"Certificate: the replay MISSED the module's own output by {value} "
-        f"(limit {certificate.limit:.1e}). Do not trust the numbers of this layer."
+        f"(limit {certificate.limit:.1e}). Do not trust the numbers of this layer: where states "
+        "are chaotic, rounding grows from step to step. Measure in float64 (model.double())."
     )
 
 

@@ -57,6 +57,11 @@ class Call:
     attached: bool = False  # whether a gradient flows on into the state that was given
     by_keyword: bool = False  # the state was given as hx=.., of which no alias can be made
     before: Call | None = None  # the call whose state entered this one, through the graph
+    unheard: frozenset[int] = frozenset()  # which of the states came from there unheard
+    made_in: int | None = None  # the backward pass in which the call was made, if in one
+    differentiated_in: int | None = None  # the last pass that built a graph of its own
+    twice: bool = False  # whether another pass came through after such a one
+    altered: bool = False  # whether a hook of the user's changed what arrived
     lost: bool = False  # whether the search for that call gave up
     paths: list[TimePath] = field(default_factory=list)
     edges: dict[Edge, str] = field(default_factory=dict)  # where the outputs stand in the graph

@@ -87,8 +87,12 @@ def _weights(tensors: list[Tensor], biased: bool, projected: bool) -> Weights:
     return Weights(w_ih, w_hh, b_ih, b_hh, rest[-1] if projected else None)
 
 
-def find_recurrent(model: nn.Module) -> dict[nn.Module, str]:
-    """Every module that can be watched, with its path; raises where there is nothing to watch."""
+def find_recurrent(model: nn.Module) -> tuple[dict[nn.Module, str], list[str]]:
+    """Every module that can be watched, with its path, and which others were left out.
+
+    Raises:
+        CarouselError: there is nothing to watch.
+    """
     if not isinstance(model, nn.Module):
         raise CarouselError(
             f"Expected a torch.nn.Module to watch, got {type(model).__name__}. "
@@ -108,7 +112,7 @@ def find_recurrent(model: nn.Module) -> dict[nn.Module, str]:
         _refuse_unsteady(name, module)
         found[module] = name
     if found:
-        return found
+        return found, own_forward
     if own_forward:
         raise CarouselError(
             "The recurrent modules of this model replace torch's forward: "

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.module import (
     _global_forward_hooks_with_kwargs,
@@ -56,19 +57,21 @@ class Recorder:
             raise CarouselError(
                 f"Expected every to be a whole number of backward passes from 1 on, got {every!r}."
             )
-        self._names = find_recurrent(model)
+        self._names, self.left_out = find_recurrent(model)
         self._every = every
         self._keep_outputs = keep_outputs
-        self.outputs: list[GradientEdge] = []
+        self.outputs: list[tuple[Call, str, GradientEdge]] = []
         self._passes_begun = 0
         self._passes_recorded = 0
         self._pass_id: int | None = None
+        self._pass_recorded = False
         self._last: dict[Call, Gradients] = {}
         self._serial = 0
         self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
         self._produced: weakref.WeakValueDictionary[Edge, Call] = weakref.WeakValueDictionary()
         self._rng_states: dict[nn.Module, Tensor] = {}
         self._handles: list[RemovableHandle] = []
+        self._counters: list[RemovableHandle] = []  # on outputs that are not recorded
 
     def __enter__(self) -> Self:
         if self._handles:
@@ -90,7 +93,9 @@ class Recorder:
         for handle in self._handles:
             handle.remove()
             _global_forward_hooks_with_kwargs.pop(handle.id, None)  # which torch leaves behind
-        self._handles = []
+        for handle in self._counters:
+            handle.remove()
+        self._handles, self._counters = [], []
         for call in list(self._calls):
             call.stop_listening()
         self.outputs.clear()
@@ -114,6 +119,8 @@ class Recorder:
     # Forward.
 
     def _recording(self) -> bool:
+        if self._pass_id is not None and _engine_run() == self._pass_id:
+            return self._pass_recorded  # run again by checkpointing, within that pass
         return self._passes_begun % self._every == 0
 
     def _before_forward(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -132,10 +139,14 @@ class Recorder:
     ) -> Any:
         if module not in self._names or not torch.is_grad_enabled():
             return None
+        if is_functorch_wrapped_tensor(_named_outputs(module, result)["output"]):
+            return None  # torch.func has transforms of its own, in which no hook is called
         if not self._recording():
+            if _engine_run() is not None:
+                return None  # run again within a backward pass, which is counted already
             result = _with_gradient(result)
             for tensor in _named_outputs(module, result).values():
-                tensor.register_hook(self._count)
+                self._counters.append(tensor.register_hook(self._count))
             return result
         x = args[0] if args else kwargs["input"]
         if _data(x).numel() == 0:
@@ -150,7 +161,7 @@ class Recorder:
             like = _named_outputs(module, result)["output"]
             result, masks = forward_layerwise(module, spec, layout, _data(x), states, like)
         result = _with_own_c(_with_gradient(result), spec)
-        paths, before, lost = self._paths(self._names[module], states)
+        paths, before, lost, unheard = self._paths(self._names[module], states)
         call = Call(
             serial=self._serial,
             name=self._names[module],
@@ -167,6 +178,8 @@ class Recorder:
             by_keyword=len(args) < 2 and bool(states),
             before=before,
             lost=lost,
+            unheard=unheard,
+            made_in=_engine_run(),
             paths=paths,
         )
         self._serial += 1
@@ -176,50 +189,65 @@ class Recorder:
 
     def _paths(
         self, name: str, states: tuple[Tensor, ...]
-    ) -> tuple[list[TimePath], Call | None, bool]:
-        """How the states came from an earlier call, that call, and whether a search gave up."""
+    ) -> tuple[list[TimePath], Call | None, bool, frozenset[int]]:
+        """How the states came from an earlier call of the same module.
+
+        Returns:
+            The ways that can be listened to, the call, whether a search gave up, and which of the
+            states came from the call in a way that cannot be listened to.
+        """
 
         def owner_of(edge: Edge) -> str | None:
             call = self._produced.get(edge)
             return None if call is None else call.name
 
-        paths = []
-        before, lost = None, False
-        for state in states:
+        paths: list[TimePath] = []
+        sources: list[Call] = []
+        lost, unheard = False, set()
+        for index, state in enumerate(states):
             edge = edge_of(state)
-            if edge is None or edge in self._produced:
-                continue  # nothing comes back, or what does cannot be heard: given by keyword
+            if edge is None:
+                continue
+            if edge in self._produced:  # given by keyword: there is no node in between
+                if owner_of(edge) == name:
+                    sources.append(self._produced[edge])
+                    unheard.add(index)
+                continue
             path = TimePath.from_state(state, owner_of, name, self._carry)
             if path.targets:
                 paths.append(path)
-                before = max((self._produced[edge] for edge in path.targets), key=_serial)
+                sources += [self._produced[edge] for edge in path.targets]
             lost = lost or (path.cut and not path.targets)
-        return paths, before, lost
+        return paths, max(sources, key=_serial, default=None), lost, frozenset(unheard)
 
     def _listen(self, call: Call, outputs: dict[str, Tensor]) -> None:
         for output, tensor in outputs.items():
             call.outputs[output] = tensor.detach().clone()
             if self._keep_outputs:
-                self.outputs.append(get_gradient_edge(tensor))
+                self.outputs.append((call, output, get_gradient_edge(tensor)))
             call.handles.append(tensor.register_hook(partial(self._arrive, call, output)))
             edge = edge_of(tensor)
-            if edge is not None:
-                call.edges[edge] = output
-                self._produced[edge] = call
+            if tensor.grad_fn is None or edge is None:
+                continue
+            entering = partial(self._enter, call, output, tensor.output_nr)
+            call.handles.append(tensor.grad_fn.register_prehook(entering))
+            call.edges[edge] = output
+            self._produced[edge] = call
 
     # Backward.
 
     def _count(self, gradient: Tensor | None) -> None:
         if gradient is not None:
-            self._begin_pass(recorded=False)
+            self._begin_pass(_engine_run(), recorded=False)
 
-    def _begin_pass(self, *, recorded: bool) -> None:
-        # The engine numbers its runs; hooks of one backward pass see the same number.
-        pass_id = torch._C._current_graph_task_id()
+    def _begin_pass(self, pass_id: int | None, *, recorded: bool) -> None:
         if pass_id == self._pass_id:
             return
-        self._pass_id = pass_id
+        self._pass_id, self._pass_recorded = pass_id, recorded
         self._passes_begun += 1
+        for handle in self._counters:
+            handle.remove()
+        self._counters.clear()
         if recorded:
             self._passes_recorded += 1
             self._last = {}
@@ -227,13 +255,41 @@ class Recorder:
     def _arrive(self, call: Call, output: str, gradient: Tensor | None) -> None:
         if gradient is None:  # the node has several outputs, and this one the loss does not use
             return
-        self._begin_pass(recorded=True)
+        # A call made within a backward pass, by reentrant checkpointing, belongs to that pass.
+        pass_id = _engine_run() if call.made_in is None else call.made_in
+        self._begin_pass(pass_id, recorded=True)
         self._last.setdefault(call, Gradients()).arrived[output] = gradient
+        if call.differentiated_in not in (None, pass_id):
+            call.twice = True
+        if torch.is_grad_enabled():  # only under create_graph
+            call.differentiated_in = pass_id
+
+    def _enter(
+        self, call: Call, output: str, place: int, gradients: tuple[Tensor | None, ...]
+    ) -> None:
+        """What enters the module's own backward: what arrived, after the user's own hooks."""
+        self.take(call, output, gradients[place])
+
+    def take(self, call: Call, output: str, gradient: Tensor | None) -> None:
+        """Let ``gradient`` stand for what arrived at an output, where a hook has changed it."""
+        heard = self._last.get(call)
+        if heard is None or gradient is None or output not in heard.arrived:
+            return
+        before = heard.arrived[output]
+        if before is not gradient and not torch.equal(before, gradient):
+            heard.arrived[output] = gradient
+            call.altered = True
 
     def _carry(self, edge: Edge, gradient: Tensor) -> None:
         call = self._produced.get(edge)
         if call is not None:
             self._last.setdefault(call, Gradients()).add_carried(call.edges[edge], gradient)
+
+
+def _engine_run() -> int | None:
+    """The number of the backward pass that is running, the same in all of its hooks."""
+    number: int = torch._C._current_graph_task_id()
+    return None if number < 0 else number
 
 
 def _serial(call: Call) -> int:
@@ -300,15 +356,16 @@ def _with_gradient(result: Any) -> Any:
 
 
 def _with_own_c(result: Any, spec: Spec) -> Any:
-    """The result of an LSTMCell with c in an alias.
+    """The result of an LSTMCell with c in a copy.
 
     Where the cell is not one fused kernel, its own h is computed from the very c that it returns,
-    and a hook there would hear that too. An alias hears what comes from outside alone.
+    and a hook there would hear that too. A copy hears what comes from outside alone; a view would
+    not do, since writing into it in place takes it out of the graph.
     """
     if not (spec.is_cell and spec.cell.has_c):
         return result
     h, c = result
-    return h, c.view_as(c)
+    return h, c.clone()
 
 
 def _requires_grad(result: Any) -> bool:

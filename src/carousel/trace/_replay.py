@@ -103,8 +103,13 @@ def _inner_output(call: Call, inputs: _Inputs, place: slice, x: Tensor) -> Tenso
     """What a layer below the top put out, from torch's own kernel in the module's precision."""
     dtype = call.x.dtype
     start = tuple(state[place].to(dtype) for state in inputs.start)
-    with torch.autocast(
-        call.arithmetic.device.type, call.arithmetic.dtype, enabled=call.arithmetic.autocast
+    # With gradients enabled, as in the module's own forward: without, oneDNN takes another kernel
+    # for inference, whose last bits differ. Nothing here requires a gradient.
+    with (
+        torch.enable_grad(),
+        torch.autocast(
+            call.arithmetic.device.type, call.arithmetic.dtype, enabled=call.arithmetic.autocast
+        ),
     ):
         y = run_layer(
             call.spec.cell, call.weights.layers[place], x.to(dtype), start, inputs.lengths

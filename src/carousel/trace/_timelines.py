@@ -6,6 +6,7 @@ or, where the user detached it, from the values. Calls that continue one another
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -18,7 +19,7 @@ from carousel.cells import Scaled, Trajectory, Weights
 from carousel.trace._call import Call, Gradients, WeightCopy
 from carousel.trace._replay import LayerReplay, replay_calls
 from carousel.trace._timepath import REACH
-from carousel.trace._trace import Trace
+from carousel.trace._trace import Trace, certified
 
 __all__ = ["traces_of"]
 
@@ -34,18 +35,19 @@ def traces_of(recorded: dict[Call, Gradients]) -> list[Trace]:
     calls = sorted((call for call in recorded), key=lambda call: call.serial)
     _share_equal_weights(calls)
     places = _replay_groups(calls, recorded)
-    traces = []
-    names = list(dict.fromkeys(call.name for call in calls))
-    for name in names:
+    traces: list[Trace] = []
+    for name in dict.fromkeys(call.name for call in calls):
         timelines = _timelines([call for call in calls if call.name == name])
-        spec = timelines[0][0].spec
-        for layer in range(spec.layers):
-            for direction in range(spec.directions):
-                for number, timeline in enumerate(timelines, start=1):
-                    trace = _trace(timeline, places, layer, direction)
-                    if len(timelines) > 1:
-                        trace = replace(trace, name=f"{trace.name}#{number}")
-                    traces.append(trace)
+        for number, timeline in enumerate(timelines, start=1):
+            spec = timeline[0].spec
+            stack = [
+                _trace(timeline, places, layer, direction)
+                for layer in range(spec.layers)
+                for direction in range(spec.directions)
+            ]
+            if len(timelines) > 1:
+                stack = [replace(trace, name=f"{trace.name}#{number}") for trace in stack]
+            traces += certified(stack)
     return traces
 
 
@@ -155,13 +157,14 @@ def _trace(timeline: list[Call], places: Places, layer: int, direction: int) -> 
             return None
         return Scaled.cat([_there(pick(part.replay)).map(part.along_time) for part in parts], 0)
 
-    def injected(pick: Pick, pick_total: Pick, pick_start: Pick) -> Scaled | None:
+    def injected(state: int, pick: Pick, pick_total: Pick, pick_start: Pick) -> Scaled | None:
         found, total = scaled(pick), scaled(pick_total)
         if found is None or total is None:
             return None
         starts = [start for part in parts for start in part.call_by_call(pick_start)]
-        return _without_unheard(found, total, timeline, starts, last_steps)
+        return _without_unheard(found, total, timeline, starts, last_steps, state)
 
+    trajectory = _join_trajectory(parts)
     return Trace(
         name=_layer_name(first, layer, direction),
         cell=first.spec.cell,
@@ -170,24 +173,27 @@ def _trace(timeline: list[Call], places: Places, layer: int, direction: int) -> 
         x=_join(parts, lambda replay: replay.x),
         lengths=_lengths(timeline).to(first.arithmetic.device),
         weights=_replay_weights(first, layer, direction),
-        trajectory=_join_trajectory(parts),
+        trajectory=trajectory,
         d_h=_there(scaled(lambda replay: replay.d_h)),
         d_c=scaled(lambda replay: replay.d_c),
         d_h_injected=_there(
             injected(
+                0,
                 lambda replay: replay.d_h_injected,
                 lambda replay: replay.d_h,
                 lambda replay: replay.d_h_start,
             )
         ),
         d_c_injected=injected(
+            1,
             lambda replay: replay.d_c_injected,
             lambda replay: replay.d_c,
             lambda replay: replay.d_c_start,
         ),
         d_h_start=_there(parts[0].call_by_call(lambda replay: replay.d_h_start)[0]),
         d_c_start=next(iter(parts[0].call_by_call(lambda replay: replay.d_c_start)), None),
-        certificate=max(part.certificate() for part in parts),
+        certificate=float(torch.tensor([part.certificate() for part in parts]).amax()),
+        certificate_limit=_rounding(trajectory, first.arithmetic.dtype),
         boundaries=boundaries,
         handed_over=handed_over,
         notes=_notes(timeline, boundaries, handed_over),
@@ -278,7 +284,12 @@ def _handed_over(parts: Sequence[_Run]) -> Tensor:
 
 
 def _without_unheard(
-    injected: Scaled, total: Scaled, timeline: list[Call], starts: list[Scaled], steps: list[int]
+    injected: Scaled,
+    total: Scaled,
+    timeline: list[Call],
+    starts: list[Scaled],
+    steps: list[int],
+    state: int,
 ) -> Scaled:
     """Take out of the injected part what came over boundaries that could not be listened to.
 
@@ -291,8 +302,9 @@ def _without_unheard(
         timeline: the calls.
         starts: the gradient at the initial state of each call, [1, B, units].
         steps: the last step of each call.
+        state: 0 for h, 1 for c.
     """
-    unheard = [k for k, call in enumerate(timeline) if k and call.attached and not call.paths]
+    unheard = [k for k, call in enumerate(timeline) if k and state in call.unheard]
     if not unheard:
         return injected
     rows = [steps[k - 1] for k in unheard]
@@ -304,6 +316,20 @@ def _without_unheard(
     value = injected.value().clone()
     value[rows] = plain
     return Scaled(value)
+
+
+def _rounding(trajectory: Trajectory, dtype: torch.dtype) -> float:
+    """What rounding can explain of a certificate, times the largest state (at least 1).
+
+    4 roundings to the module's dtype and 32 to that of the replay, whose products add up many
+    terms; with a cell state, which is scanned over T steps, sqrt(T) roundings more.
+    """
+    states = [state for state in (trajectory.h, trajectory.c) if state is not None]
+    largest = max(float(state.abs().amax()) for state in states)
+    scale = max(1.0, largest if math.isfinite(largest) else 1.0)
+    roundings = 4 + (math.sqrt(len(trajectory.h)) if trajectory.c is not None else 0)
+    replay_eps = torch.finfo(trajectory.h.dtype).eps
+    return (roundings * torch.finfo(dtype).eps + 32 * replay_eps) * scale
 
 
 def _notes(
@@ -324,6 +350,16 @@ def _notes(
         notes.append(
             "The state was changed between calls by operations outside the module: "
             f"{_times(changed)}. Jacobian products end there."
+        )
+    if any(call.altered for call in timeline):
+        notes.append(
+            "A hook of yours changed gradients on their way into the module; the flow holds what "
+            "entered."
+        )
+    if any(call.twice for call in timeline):
+        notes.append(
+            "This pass went through gradients that were themselves differentiated (create_graph); "
+            "what it sent through them into the module is missing: the totals are not exact."
         )
     if any(call.lost for call in timeline):
         notes.append(

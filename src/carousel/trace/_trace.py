@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from carousel.cells import Cell, Scaled, Trajectory, Weights
 
-__all__ = ["Trace"]
+__all__ = ["Trace", "certified"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Trace:
     d_c_injected: Scaled | None  # [T, B, H]
     d_h_start: Scaled  # [1, B, P]  dL/dh_0
     d_c_start: Scaled | None  # [1, B, H]
-    certificate: float  # max |h recomputed - h of the module|
+    certificate: float  # max |h recomputed - h of the module|, see certified()
+    certificate_limit: float  # what rounding can explain of it
     boundaries: tuple[int, ...]  # steps at which a later call of the module begins
     handed_over: Tensor  # [len(boundaries), B]  1 state unchanged, 0 reset to zero, NaN neither
     notes: tuple[str, ...]  # what altered the gradient or limits what was seen
@@ -44,3 +47,20 @@ class Trace:
         """Which steps hold data, [T, B] bool."""
         steps = torch.arange(self.x.shape[0], device=self.lengths.device)
         return steps.unsqueeze(1) < self.lengths.unsqueeze(0)
+
+
+def certified(stack: Sequence[Trace]) -> list[Trace]:
+    """Give every layer of a stack the certificate of the one that was met worst.
+
+    States go up through all layers and gradients down, so no layer is replayed better than that.
+    """
+    worst = max(stack, key=_excess)
+    return [
+        replace(trace, certificate=worst.certificate, certificate_limit=worst.certificate_limit)
+        for trace in stack
+    ]
+
+
+def _excess(trace: Trace) -> float:
+    ratio = trace.certificate / trace.certificate_limit
+    return math.inf if math.isnan(ratio) else ratio
