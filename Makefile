@@ -52,6 +52,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
 		"Python 3.11 or newer is needed, but $(PYTHON) is " + sys.version.split()[0] + \
 		"; name another one: make PYTHON=python3.11")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV), PyTorch included: this takes some minutes, once."
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[data,dev]'
 	touch $(STAMP)
