@@ -16,7 +16,12 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from carousel.trace._layout import Layout
 from carousel.trace._modules import Spec, run_layer, weights_of
 
-__all__ = ["forward_layerwise", "masks_again"]
+__all__ = ["forward_layerwise", "masks_again", "masks_readable"]
+
+
+def masks_readable(x: Tensor) -> bool:
+    """Whether a forward on ``x`` draws its masks from a generator that can be set back."""
+    return x.device.type == "cpu"  # cuDNN draws inside its kernel
 
 
 def draw_masks(spec: Spec, layout: Layout, like: Tensor) -> list[Tensor]:

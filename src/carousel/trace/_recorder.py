@@ -26,7 +26,7 @@ from torch.utils.hooks import RemovableHandle
 
 from carousel._errors import CarouselError
 from carousel.trace._call import Arithmetic, Call, Gradients, WeightCopy
-from carousel.trace._layerwise import forward_layerwise
+from carousel.trace._layerwise import forward_layerwise, masks_readable
 from carousel.trace._layout import layout_of
 from carousel.trace._modules import Spec, find_recurrent, spec_of, weights_of
 from carousel.trace._timelines import traces_of
@@ -156,8 +156,7 @@ class Recorder:
         spec = spec_of(module)
         layout = layout_of(spec, x)
         rng_state, masks = self._rng_states.pop(module, None), None
-        if spec.dropout > 0 and _data(x).device.type != "cpu":
-            # cuDNN draws inside its kernel, where the masks cannot be read: draw them here instead.
+        if spec.dropout > 0 and not masks_readable(_data(x)):
             like = _named_outputs(module, result)["output"]
             result, masks = forward_layerwise(module, spec, layout, _data(x), states, like)
         result = _with_own_c(_with_gradient(result), spec)

@@ -8,7 +8,7 @@ are replayed side by side as one batch: what passes between them is known, since
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -250,68 +250,75 @@ def _stack(calls: list[Call], gradients: list[Gradients]) -> _Inputs:
     first = calls[0]
     spec, dtype = first.spec, first.arithmetic.replay_dtype
     rounded = first.arithmetic.dtype if first.arithmetic.autocast else dtype
-
-    def sequence(call: Call, tensor: Tensor) -> Tensor:
-        return call.layout.sequence(tensor.detach()).to(dtype)
-
-    def state(call: Call, tensor: Tensor) -> Tensor:
-        return call.layout.state(tensor.detach()).to(dtype)
-
-    def join(parts: list[Tensor]) -> Tensor:
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-
-    xs = [sequence(call, call.x.to(rounded)) for call in calls]
-    outputs = [sequence(call, call.outputs["output"]) for call in calls]
+    xs = [_sequence(call, call.x.to(rounded)) for call in calls]
+    outputs = [_sequence(call, call.outputs["output"]) for call in calls]
     starts = [
-        [state(call, s) for s in call.start] or zero_states(spec, first.weights.layers, x)
+        [_state(call, state) for state in call.start] or zero_states(spec, first.weights.layers, x)
         for call, x in zip(calls, xs, strict=True)
     ]
     ends = [
-        [state(call, end) for name, end in call.outputs.items() if name != "output"]
+        [_state(call, end) for name, end in call.outputs.items() if name != "output"]
         for call in calls
     ]
     if spec.is_cell:
         ends = [[output, *end] for output, end in zip(outputs, ends, strict=True)]
-
     likes = {"output": outputs, "h_n": [end[0] for end in ends], "c_n": [end[-1] for end in ends]}
-
-    def gathered(parts: list[dict[str, Tensor]], name: str) -> Tensor | None:
-        if not any(name in part for part in parts):
-            return None
-        lay = sequence if name == "output" else state
-        return join(
-            [
-                lay(call, part[name]) if name in part else torch.zeros_like(like)
-                for call, part, like in zip(calls, parts, likes[name], strict=True)
-            ]
-        )
-
-    def all_gathered(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        found = {name: gathered(parts, name) for name in likes}
-        return {name: tensor for name, tensor in found.items() if tensor is not None}
-
-    arrived = all_gathered([gradient.arrived for gradient in gradients])
-    carried = all_gathered([gradient.carried for gradient in gradients])
-    arrived.setdefault("output", torch.zeros_like(join(outputs)))
-    outside = arrived
-    if carried:
-        outside = {
-            name: tensor - carried[name] if name in carried else tensor
-            for name, tensor in arrived.items()
-        }
-
+    arrived = _stack_gradients(calls, [gradient.arrived for gradient in gradients], likes)
+    arrived.setdefault("output", torch.zeros_like(_side_by_side(outputs)))
     masks = [_masks(call) for call in calls]
     steps, batch = xs[0].shape[:2]
     return _Inputs(
-        x=join(xs),
+        x=_side_by_side(xs),
         lengths=torch.cat([call.layout.lengths(steps, batch) for call in calls]),
-        start=[join(list(parts)) for parts in zip(*starts, strict=True)],
-        output=join(outputs),
-        ends=[join(list(parts)) for parts in zip(*ends, strict=True)],
+        start=[_side_by_side(parts) for parts in zip(*starts, strict=True)],
+        output=_side_by_side(outputs),
+        ends=[_side_by_side(parts) for parts in zip(*ends, strict=True)],
         arrived=arrived,
-        outside=outside,
-        masks=[join(list(parts)).to(dtype) for parts in zip(*masks, strict=True)],
+        outside=_without(
+            arrived, _stack_gradients(calls, [gradient.carried for gradient in gradients], likes)
+        ),
+        masks=[_side_by_side(parts).to(dtype) for parts in zip(*masks, strict=True)],
     )
+
+
+def _stack_gradients(
+    calls: list[Call], parts: list[dict[str, Tensor]], likes: dict[str, list[Tensor]]
+) -> dict[str, Tensor]:
+    """The gradients at each output for all calls, zeros for calls that have none there."""
+    found = {}
+    for name, shapes in likes.items():
+        if not any(name in part for part in parts):
+            continue
+        lay = _sequence if name == "output" else _state
+        found[name] = _side_by_side(
+            [
+                lay(call, part[name]) if name in part else torch.zeros_like(like)
+                for call, part, like in zip(calls, parts, shapes, strict=True)
+            ]
+        )
+    return found
+
+
+def _without(arrived: dict[str, Tensor], carried: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What arrived without what was carried; ``arrived`` itself where nothing was."""
+    if not carried:
+        return arrived
+    return {
+        name: tensor - carried[name] if name in carried else tensor
+        for name, tensor in arrived.items()
+    }
+
+
+def _sequence(call: Call, tensor: Tensor) -> Tensor:
+    return call.layout.sequence(tensor.detach()).to(call.arithmetic.replay_dtype)
+
+
+def _state(call: Call, tensor: Tensor) -> Tensor:
+    return call.layout.state(tensor.detach()).to(call.arithmetic.replay_dtype)
+
+
+def _side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
 
 
 def _masks(call: Call) -> list[Tensor]:
