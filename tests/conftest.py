@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import settings
 
+settings.register_profile("same each time", derandomize=True, deadline=None)
+settings.load_profile("same each time")
 torch.set_num_threads(1)  # pytest -n 2 has the cores already
 
 
