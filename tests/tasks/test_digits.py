@@ -29,7 +29,6 @@ def test_inputs_are_64_steps_of_one_pixel_between_0_and_1(data: SequenceData) ->
     assert data.steps == 64
     assert not data.symbolic
     assert not data.target_each_step
-    assert data.higher_is_better
 
 
 def test_pixels_are_read_row_by_row(data: SequenceData) -> None:

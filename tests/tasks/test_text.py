@@ -51,7 +51,6 @@ def test_symbols_are_every_character_once(data: SequenceData) -> None:
     assert len(data.symbols) == data.classes
     assert data.symbolic
     assert data.target_each_step
-    assert not data.higher_is_better
 
 
 @pytest.mark.usefixtures("four_letters")

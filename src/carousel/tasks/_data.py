@@ -49,8 +49,3 @@ class SequenceData:
     def target_each_step(self) -> bool:
         """Whether each step has a target, and not the sequence as a whole."""
         return self.train_targets.ndim > 1
-
-    @property
-    def higher_is_better(self) -> bool:
-        """Whether a larger value of the metric is the better one."""
-        return self.metric == "accuracy"
