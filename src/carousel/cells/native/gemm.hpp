@@ -1,0 +1,69 @@
+// The product inside a step: a few rows of the state times a panel of packed weights.
+#pragma once
+
+#include "simd.hpp"
+
+namespace carousel::CAROUSEL_TARGET {
+
+constexpr int kMaxRows = 8;     // of a block
+constexpr int kMaxVectors = 4;  // side by side in a panel
+
+// How many rows a block may have, so that all sums stay in registers beside a panel's row.
+constexpr int rows_for(int vectors) {
+    const int rows = (kRegisters - vectors - (kRegisters > 16 ? 1 : 0)) / vectors;
+    return rows > kMaxRows ? kMaxRows : (rows < 1 ? 1 : rows);
+}
+
+// sums[m][n] += sum over k of a[m][k] * w[k][n], in the order of k for each number alone, so that
+// neither the size of a block nor the number of threads changes a bit.
+//
+// a: M rows of K numbers; w: [K][N] vectors; sums: [M][N] vectors in memory of the caller.
+template <class T, int M, int N>
+void multiply(const T *const *a, const T *w, int64_t K, T *sums) {
+    Vector<T> sum[M][N];
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) sum[m][n] = load(sums + (m * N + n) * kLanes<T>);
+    }
+    const T *row[M];
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) row[m] = a[m];
+    for (int64_t k = 0; k < K; ++k, w += N * kLanes<T>) {
+        Vector<T> weights[N];
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) weights[n] = load(w + n * kLanes<T>);
+#pragma GCC unroll 8
+        for (int m = 0; m < M; ++m) {
+            const Vector<T> state = all<T>(row[m][k]);
+#pragma GCC unroll 4
+            for (int n = 0; n < N; ++n) sum[m][n] += state * weights[n];
+        }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) store(sums + (m * N + n) * kLanes<T>, sum[m][n]);
+    }
+}
+
+template <class T>
+using Multiply = void (*)(const T *const *a, const T *w, int64_t K, T *sums);
+
+template <class T, int N, int... M>
+constexpr Multiply<T> multiply_of(int rows) {
+    constexpr Multiply<T> table[] = {multiply<T, M, N>...};
+    return table[rows - 1];
+}
+
+template <class T>
+Multiply<T> multiply_for(int rows, int vectors) {
+    switch (vectors) {
+        case 1: return multiply_of<T, 1, 1, 2, 3, 4, 5, 6, 7, 8>(rows);
+        case 2: return multiply_of<T, 2, 1, 2, 3, 4, 5, 6, 7, 8>(rows);
+        case 3: return multiply_of<T, 3, 1, 2, 3, 4, 5, 6, 7, 8>(rows);
+        default: return multiply_of<T, 4, 1, 2, 3, 4, 5, 6, 7, 8>(rows);
+    }
+}
+
+}  // namespace carousel::CAROUSEL_TARGET
