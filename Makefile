@@ -1,58 +1,86 @@
 # Every target sets up what it needs in .venv; nothing else has to be installed but Python >= 3.11
-# with venv and pip. `make help` lists the targets.
+# with venv and pip, and a C++ compiler for the native core. `make help` lists the targets.
 
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= auto
 DATA ?= digits
+STRICT ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CPP := $(wildcard src/carousel/cells/*/*.cpp src/carousel/cells/*/*.hpp src/carousel/cells/*/*.h)
+# One thread for each worker: the tests are small, and threads would fight for the cores.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -S .
 
 .DEFAULT_GOAL := help
-.PHONY: bench clean demo examples format help lint setup test
+.PHONY: bench clean demo examples format help lint native sanitize setup test
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
 
-demo: $(STAMP) ## train an RNN and an LSTM and show both gradients through time (DATA=digits or text)
+demo: native ## train an RNN and an LSTM and show both gradients through time (DATA=digits or text)
 	$(BIN)/carousel demo --data $(DATA)
 
-# One thread for each worker: the tests are small, and threads would fight for the cores.
-test: $(STAMP) ## run the tests (WORKERS=2 for two processes)
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+test: native ## run the tests (WORKERS=2 for two processes)
+	$(PYTEST)
 
 lint: $(STAMP) ## check style, format, types and the order of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(STAMP) ## put the code into the common format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
 
-examples: $(STAMP) ## run every example
+examples: native ## run every example
 	@for example in examples/*.py; do \
 		echo "== $$example"; $(BIN)/python "$$example" || exit 1; \
 	done
 
-bench: $(STAMP) ## run every benchmark
+bench: native ## run every benchmark
 	@for benchmark in benchmarks/*.py; do \
 		echo "== $$benchmark"; $(BIN)/python "$$benchmark" || exit 1; \
 	done
 
-setup: $(STAMP) ## create .venv with everything in it
+# Into the source tree, where the editable install looks for it. Only what has changed is compiled.
+native: $(STAMP) ## build the C++ core (STRICT=ON: warnings are errors)
+	@$(CMAKE) -B build/native $(STRICT:%=-DCAROUSEL_STRICT=%) >/dev/null
+	@$(BIN)/cmake --build build/native -- --quiet
+	@$(BIN)/cmake --install build/native --prefix src >/dev/null
+
+# Of the tests that reach the core, those that do more with it than with torch or plain equations.
+REACHING = $(wildcard tests/cells/test_native*.py tests/cells/test_ops*.py tests/layers) \
+	-k 'not (plain or opcheck or second_derivatives or onnx)'
+# Preloaded, for a library cannot bring them along into a Python without them. Python leaks itself.
+SANITIZERS = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libubsan.so)
+sanitize: $(STAMP) ## run the tests that reach the C++ core on one that checks its memory accesses
+	@$(CMAKE) -B build/sanitize -DCAROUSEL_SANITIZE=address,undefined >/dev/null
+	@$(BIN)/cmake --build build/sanitize -- --quiet
+	LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	CAROUSEL_LIBRARY=$(abspath build/sanitize/libcarousel_core.so) \
+	$(PYTEST) $(REACHING)
+
+setup: native ## create .venv with everything in it, and the C++ core
 
 clean: ## remove .venv and everything that was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -f src/carousel/cells/native/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# The backend first, so that the version that constraints.txt names builds the package.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
 		"Python 3.11 or newer is needed, but $(PYTHON) is " + sys.version.split()[0] + \
 		"; name another one: make PYTHON=python3.11")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV), PyTorch included: this takes some minutes, once."
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[data,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt scikit-build-core
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt \
+		--no-build-isolation -e '.[data,dev,export]'
 	touch $(STAMP)

@@ -12,11 +12,10 @@ against that loop.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from harness import CellLoop, Mismatch, interleaved, same
 from torch import Tensor, nn
 
 import carousel
@@ -68,60 +67,33 @@ def measure_row(shape: tuple[int, int, int, int], rounds: int) -> list[float]:
         layer = watcher.flow["l0"]
         layer.norm("d_h"), layer.norm("d_c")
 
+    cell_loop = CellLoop(model)
+
     def loop() -> None:
-        cell_loop(model, x, weight)
+        cell_loop(x, weight)
 
     def every() -> None:
         with sparse:
             plain()
 
-    check(watcher, flow, cell_loop(model, x, weight))
+    check(watcher, flow, cell_loop.totals(x, weight))
     every()  # its first pass is the recorded one
-    return interleaved([plain, record, flow, loop, every], rounds)
-
-
-def cell_loop(model: nn.LSTM, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """d_h and d_c by autograd through a loop of LSTMCell with retain_grad."""
-    cell = nn.LSTMCell(model.input_size, model.hidden_size)
-    for name, parameter in model.named_parameters():
-        setattr(cell, name.removesuffix("_l0"), nn.Parameter(parameter.detach()))
-    h = c = x.new_zeros(x.shape[1], model.hidden_size)
-    states = []
-    for x_t in x:
-        h, c = cell(x_t, (h, c))
-        h.retain_grad()
-        c.retain_grad()
-        states.append((h, c))
-    (torch.stack([h for h, _ in states]) * weight).sum().backward()
-    return tuple(torch.stack([state[k].grad for state in states]) for k in (0, 1))
+    ways = {"plain": plain, "record": record, "flow": flow, "loop": loop, "every": every}
+    timing = interleaved(ways, 0.0, warmups=2, fewest=rounds, most=rounds)
+    ratios = [timing.ratio(way, "plain").median for way in list(ways)[1:]]
+    return [timing.median("plain"), *ratios]
 
 
 def check(
-    watcher: carousel.flow.Watcher, flow: Callable[[], None], oracle: tuple[Tensor, Tensor]
+    watcher: carousel.flow.Watcher, flow: Callable[[], None], oracle: dict[str, Tensor]
 ) -> None:
     """Stop unless the flow agrees with the loop to the rounding of float32."""
     flow()
     layer = watcher.flow["l0"]
-    for found, expected in ((layer.d_h, oracle[0]), (layer.d_c, oracle[1])):
-        gap = ((found - expected).abs().max() / expected.abs().max()).item()
-        if not gap < 1e-4:
-            raise SystemExit(f"The flow disagrees with the loop by {gap:.1e}: nothing is timed.")
-
-
-def interleaved(ways: list[Callable[[], None]], rounds: int) -> list[float]:
-    """Median seconds of the first way and median ratios of the others to it, round by round."""
-    times: list[list[float]] = [[] for _ in ways]
-    for round_ in range(rounds + 2):
-        for way, found in zip(ways, times, strict=True):
-            start = time.perf_counter()
-            way()
-            if round_ >= 2:  # the first two warm up
-                found.append(time.perf_counter() - start)
-    ratios = [
-        statistics.median(t / p for t, p in zip(found, times[0], strict=True))
-        for found in times[1:]
-    ]
-    return [statistics.median(times[0]), *ratios]
+    try:
+        same({"d_h": layer.d_h, "d_c": layer.d_c}, oracle)
+    except Mismatch as error:
+        raise SystemExit(f"The flow disagrees with the loop: {error} Nothing is timed.") from error
 
 
 if __name__ == "__main__":

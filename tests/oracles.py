@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import torch
 from tests.cases import Case, Problem
+from tests.lstm_family import LSTM, lstm_step
 from tests.tolerances import assert_close
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -41,19 +42,27 @@ def _affine(weight: torch.Tensor, x: torch.Tensor, bias: torch.Tensor | None) ->
 
 
 def step_of(
-    cell: str, weights: Weights, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor | None = None
+    cell: str,
+    weights: Weights,
+    x: torch.Tensor,
+    h: torch.Tensor,
+    c: torch.Tensor | None = None,
+    *,
+    nudge: torch.Tensor | float = 0.0,
+    truncated: bool = False,
 ) -> Step:
-    """One step of a cell. ``weights``: weight_ih, weight_hh and, where there are any, the rest."""
+    """One step of a cell. ``weights``: weight_ih, weight_hh and, where there are any, the rest.
+
+    ``nudge`` is added to c_t before anybody sees it. ``truncated`` cuts, as Hochreiter and
+    Schmidhuber did in 1997, all ways between two steps but that from c_{t-1} straight to c_t.
+    """
     from_input = _affine(weights["weight_ih"], x, weights.get("bias_ih"))
-    from_state = _affine(weights["weight_hh"], h, weights.get("bias_hh"))
-    if cell == "lstm":
-        a = _rows(from_input + from_state, "ifgo")
-        gates = {name: torch.tanh(a[name]) if name == "g" else torch.sigmoid(a[name]) for name in a}
-        c = gates["f"] * c + gates["i"] * gates["g"]
-        h = gates["o"] * torch.tanh(c)
-        if "weight_hr" in weights:
-            h = h @ weights["weight_hr"].T
-        return Step(h, c, gates, a)
+    from_state = _affine(
+        weights["weight_hh"], h.detach() if truncated else h, weights.get("bias_hh")
+    )
+    if cell in LSTM:
+        a = _rows(from_input + from_state, LSTM[cell].rows)
+        return Step(*lstm_step(LSTM[cell], a, weights, c, nudge=nudge, truncated=truncated))
     if cell == "gru":
         x_rows, h_rows = _rows(from_input, "rzn"), _rows(from_state, "rzn")
         a = {name: x_rows[name] + h_rows[name] for name in "rz"}
@@ -230,7 +239,7 @@ class Loop:
             below = torch.cat(outputs, dim=-1)
         self.output = below
         self.h_n = torch.stack(h_n)
-        self.c_n = torch.stack(c_n) if case.cell == "lstm" else None
+        self.c_n = torch.stack(c_n) if case.cell in LSTM else None
 
     def _dropped(self, below: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         if self.case.ragged == "unbatched":  # torch gives unbatched input a batch axis at once
@@ -257,7 +266,7 @@ class Loop:
         if state is None:
             zeros = torch.zeros(batch, case.state_size, dtype=torch.float64)
             c0 = torch.zeros(batch, case.hidden, dtype=torch.float64)
-            state = (zeros.requires_grad_(), c0.requires_grad_() if case.cell == "lstm" else None)
+            state = (zeros.requires_grad_(), c0.requires_grad_() if case.cell in LSTM else None)
         h, c = state
         recorded = self.recorded[name] = Recorded(h0=_kept(h), c0=None if c is None else _kept(c))
         h_out, c_out = h, c
@@ -265,9 +274,7 @@ class Loop:
         order = range(steps)
         for t in reversed(order) if name.endswith("_reverse") else order:
             now = (t < lengths)[:, None]
-            step = step_of(case.cell, weights, x[t], h, c)
-            if step.c is not None and (name, "c") in self.nudges:
-                step = self._nudged_c(step, weights, self.nudges[name, "c"][t])
+            step = step_of(case.cell, weights, x[t], h, c, nudge=self._nudge(name, "c", t))
             step.h = step.h + self._nudge(name, "h", t)
             h_outside, c_outside = recorded.add(step)
             h_outside = h_outside + self._nudge(name, "h_outside", t)
@@ -281,14 +288,6 @@ class Loop:
             recorded.reverse()
         self.h_last[name], self.c_last[name] = h, c
         return torch.stack(outputs), h_out, c_out
-
-    @staticmethod
-    def _nudged_c(step: Step, weights: Weights, nudge: torch.Tensor) -> Step:
-        c = step.c + nudge
-        h = step.gates["o"] * torch.tanh(c)
-        if "weight_hr" in weights:
-            h = h @ weights["weight_hr"].T
-        return Step(h, c, step.gates, step.pre_activations)
 
 
 def initial_states(problem: Problem) -> dict[str, tuple[torch.Tensor, torch.Tensor | None]] | None:

@@ -11,16 +11,35 @@ from typing import TYPE_CHECKING, Any
 from carousel._errors import CarouselError
 
 if TYPE_CHECKING:
-    from carousel.flow import Flow, measure, watch
+    from carousel import init
+    from carousel.flow import Flow, measure, watch, watch_norms
+    from carousel.layers import GRU, LSTM, RNN, accelerate
     from carousel.report import Report
 
-__all__ = ["CarouselError", "Flow", "Report", "measure", "watch"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "CarouselError",
+    "Flow",
+    "Report",
+    "accelerate",
+    "init",
+    "measure",
+    "watch",
+    "watch_norms",
+]
 
 HOMES = {
+    "GRU": "carousel.layers",
+    "LSTM": "carousel.layers",
+    "RNN": "carousel.layers",
     "Flow": "carousel.flow",
     "Report": "carousel.report",
+    "accelerate": "carousel.layers",
     "measure": "carousel.flow",
     "watch": "carousel.flow",
+    "watch_norms": "carousel.flow",
 }
 
 
@@ -29,10 +48,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version  # takes a while to load, and is seldom asked for
 
         return version("carousel-rnn")
+    if name == "init":
+        return import_module("carousel.init")
     if name not in HOMES:
         raise AttributeError(f"module 'carousel' has no attribute {name!r}")
     return getattr(import_module(HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *HOMES])
+    return sorted({*globals(), *HOMES, "init"})

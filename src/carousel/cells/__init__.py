@@ -1,7 +1,11 @@
 """The recurrences: equations in plain PyTorch and, beside them, their derivatives by hand."""
 
-from carousel.cells._adjoint import Adjoint, adjoint, pull_back
+from carousel.cells._adjoint import Adjoint, Totals, adjoint, adjoint_along, pull_back
 from carousel.cells._cell import Cell, Linearisation, State, Trajectory, Weights
+from carousel.cells._kernels import native_replay
+from carousel.cells._ops import recurrence
+from carousel.cells._recording import Passage, Saved, Sink, Token, offer, offered_to, recording
+from carousel.cells._run import Passed, Run, Totalling
 from carousel.cells._scaled import Scaled, binary_exponent, largest, times_power_of_two
 from carousel.cells._table import CELLS, cell_named
 
@@ -10,14 +14,28 @@ __all__ = [
     "Adjoint",
     "Cell",
     "Linearisation",
+    "Passage",
+    "Passed",
+    "Run",
+    "Saved",
     "Scaled",
+    "Sink",
     "State",
+    "Token",
+    "Totalling",
+    "Totals",
     "Trajectory",
     "Weights",
     "adjoint",
+    "adjoint_along",
     "binary_exponent",
     "cell_named",
     "largest",
+    "native_replay",
+    "offer",
+    "offered_to",
     "pull_back",
+    "recording",
+    "recurrence",
     "times_power_of_two",
 ]

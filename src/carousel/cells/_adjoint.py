@@ -2,7 +2,8 @@
 
     v_T = injected_T;     v_{t-1} = injected_{t-1} + J_t^T v_t;      d_h, d_c = v (+ d_m through c)
 
-One function for every cell; what differs between cells is the ``Linearisation``. The scan goes
+One sweep for every cell. What goes through a stretch of steps is either the ``Linearisation``,
+step by step in torch, or the native core along the trajectory; both are ``Steps``. The scan goes
 block by block, each on one power of two for each sequence: 2^0 as long as the numbers are of
 ordinary size. A block whose numbers near the ends of the dtype's range is taken in shorter pieces.
 """
@@ -12,12 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from carousel.cells._cell import Linearisation
+from carousel.cells._cell import Cell, Linearisation, Trajectory, Weights
+from carousel.cells._kernels import NativeSteps
 from carousel.cells._scaled import (
     Scaled,
     binary_exponent,
@@ -25,9 +28,8 @@ from carousel.cells._scaled import (
     times_power_of_two,
 )
 
-__all__ = ["Adjoint", "PullBack", "adjoint", "pull_back"]
+__all__ = ["Adjoint", "PullBack", "Totals", "adjoint", "adjoint_along", "pull_back"]
 
-BLOCK = 64  # steps between two looks at the range
 ORDINARY = 20  # numbers from 2^-20 to 2^20 need no exponent beside them
 
 # The gradient at (h, c), without what c gets through h: [.., B, P] and [.., B, H].
@@ -35,32 +37,62 @@ Vector = tuple[Tensor, Tensor | None]
 PullBack = Callable[..., Vector]
 
 
+class Steps(Protocol):
+    """The way back through a stretch of steps, with what arrives on it."""
+
+    block: int  # steps between two looks at the range
+    outputs: int  # P
+    units: int  # H
+    has_c: bool
+
+    def advance(
+        self, start: int, stop: int, v: Vector, into: Vector, d_h: Tensor, d_c: Tensor | None
+    ) -> Vector:
+        """From the gradient at step stop-1 to the one before step start.
+
+        Args:
+            start: the first step.
+            stop: the step after the last.
+            v: the gradient at step stop-1, what arrives there included.
+            into: what arrives at h and at c of the steps start .. stop-2; c: None for nothing.
+            d_h: where the total dL/dh_t is written, [stop - start, B, P].
+            d_c: where the total dL/dc_t is written, [stop - start, B, H].
+
+        Returns:
+            The gradient before step start, without what arrives there.
+        """
+        ...
+
+    def d_a(self, d_h: Tensor, d_c: Tensor | None) -> Tensor:
+        """The gradient on the pre-activations, where the input meets them, [T, B, G, H]."""
+        ...
+
+
 @dataclass(frozen=True)
-class Adjoint:
+class Totals:
     """Total gradients of one layer in one direction, in the order in which the layer runs."""
 
     d_h: Scaled  # [T, B, P]
     d_c: Scaled | None  # [T, B, H], including what reaches c_t through h_t
     d_h_start: Scaled  # [1, B, P]  dL/dh_0
     d_c_start: Scaled | None  # [1, B, H]  dL/dc_0
-    linearisation: Linearisation
+
+
+@dataclass(frozen=True)
+class Adjoint(Totals):
+    """The same, and the way that they came."""
+
+    steps: Steps
+    weights: Weights
 
     def d_a(self) -> Scaled:
         """The gradient on the pre-activations, where the input meets them, [T, B, G, H]."""
-        lin = self.linearisation
-        v_m = _through_projection(self.d_h.mantissa, lin.weights.w_hr)
-        u = lin.from_h * v_m.unsqueeze(-2)
-        if self.d_c is not None and lin.from_c is not None:
-            u = torch.cat([lin.from_c * self.d_c.mantissa.unsqueeze(-2), u], dim=-2)
-        d_a = u[..., lin.rows - lin.gates :, :]
-        if lin.n_from_h is not None:
-            d_a[..., -1, :] = lin.n_from_h * v_m
-        return Scaled(d_a, self.d_h.exponent)
+        d_c = None if self.d_c is None else self.d_c.mantissa
+        return Scaled(self.steps.d_a(self.d_h.mantissa, d_c), self.d_h.exponent)
 
     def d_x(self) -> Scaled:
         """dL/dx_t = d_a_t @ W_ih, [T, B, I]."""
-        w_ih = self.linearisation.weights.w_ih
-        return self.d_a().linear(lambda d_a: d_a.flatten(-2) @ w_ih)
+        return self.d_a().linear(lambda d_a: d_a.flatten(-2) @ self.weights.w_ih)
 
 
 def adjoint(linearisation: Linearisation, injected_h: Scaled, injected_c: Scaled | None) -> Adjoint:
@@ -74,7 +106,38 @@ def adjoint(linearisation: Linearisation, injected_h: Scaled, injected_c: Scaled
     Returns:
         The total gradients, exact to the rounding of the dtype over any number of steps.
     """
-    sweep = _Sweep(linearisation, injected_h, injected_c)
+    steps = _LinearSteps(linearisation)
+    return _swept(steps, linearisation.weights, injected_h, injected_c)
+
+
+def adjoint_along(
+    cell: Cell,
+    trajectory: Trajectory,
+    weights: Weights,
+    injected_h: Scaled,
+    injected_c: Scaled | None,
+    truncated: bool = False,
+) -> Adjoint:
+    """The same along a trajectory, by the native core where it can.
+
+    Args:
+        cell: whose trajectory it is.
+        trajectory: of one run.
+        weights: of this layer and direction.
+        injected_h: what arrives at each h_t from outside this recurrence [T, B, P].
+        injected_c: what arrives at each c_t from outside [T, B, H]; None: nothing does.
+        truncated: the truncated gradient of 1997 instead of the gradient.
+    """
+    if NativeSteps.can_take(trajectory, weights):
+        steps = NativeSteps(cell, trajectory, weights, truncated)
+        return _swept(steps, weights, injected_h, injected_c)
+    return adjoint(cell.linearise(trajectory, weights, truncated), injected_h, injected_c)
+
+
+def _swept(
+    steps: Steps, weights: Weights, injected_h: Scaled, injected_c: Scaled | None
+) -> Adjoint:
+    sweep = _Sweep(steps, injected_h, injected_c)
     sweep.run()
     exponent = sweep.exponents if bool(sweep.exponents.any()) else None
     start = sweep.exponent.unsqueeze(0)
@@ -84,7 +147,8 @@ def adjoint(linearisation: Linearisation, injected_h: Scaled, injected_c: Scaled
         d_c=None if sweep.d_c is None else Scaled(sweep.d_c, exponent),
         d_h_start=Scaled(d_h0.unsqueeze(0), start),
         d_c_start=None if d_c0 is None else Scaled(d_c0.unsqueeze(0), start),
-        linearisation=linearisation,
+        steps=steps,
+        weights=weights,
     )
 
 
@@ -139,27 +203,65 @@ def pull_back(linearisation: Linearisation) -> PullBack:
     return step
 
 
+class _LinearSteps:
+    """The linearisation followed back, step by step in torch."""
+
+    block = 64
+
+    def __init__(self, linearisation: Linearisation) -> None:
+        self.linearisation = linearisation
+        self.step = pull_back(linearisation)
+        self.has_c = linearisation.from_c is not None
+        self.units = linearisation.from_h.shape[-1]
+        w_hr = linearisation.weights.w_hr
+        self.outputs = self.units if w_hr is None else w_hr.shape[0]
+
+    def advance(
+        self, start: int, stop: int, v: Vector, into: Vector, d_h: Tensor, d_c: Tensor | None
+    ) -> Vector:
+        """See Steps."""
+        length = stop - start
+        rows_h, into_h = d_h.unbind(0), into[0].unbind(0)
+        rows_c = [None] * length if d_c is None else d_c.unbind(0)
+        # Often nothing arrives at c but at the end: those steps need no addition.
+        arrives = [False] * length
+        if into[1] is not None:
+            arrives = (into[1] != 0).flatten(1).any(-1).tolist()
+        v_h, v_c = rows_h[-1].copy_(v[0]), None if v[1] is None else v[1].clone()
+        for k in range(length - 1, 0, -1):
+            v_h, v_c = self.step(start + k, v_h, v_c, into_h[k - 1], rows_h[k - 1], rows_c[k])
+            if v_c is not None and into[1] is not None and arrives[k - 1]:
+                v_c = v_c + into[1][k - 1]
+        v_h, v_c = self.step(start, v_h, v_c, None, None, rows_c[0])
+        return v_h.clone(), None if v_c is None else v_c.clone()
+
+    def d_a(self, d_h: Tensor, d_c: Tensor | None) -> Tensor:
+        """See Steps."""
+        lin = self.linearisation
+        v_m = d_h if lin.weights.w_hr is None else d_h @ lin.weights.w_hr
+        u = lin.from_h * v_m.unsqueeze(-2)
+        if d_c is not None and lin.from_c is not None:
+            u = torch.cat([lin.from_c * d_c.unsqueeze(-2), u], dim=-2)
+        d_a = u[..., lin.rows - lin.gates :, :]
+        if lin.n_from_h is not None:
+            d_a[..., -1, :] = lin.n_from_h * v_m
+        return d_a
+
+
 class _Sweep:
     """The state of one reverse scan. ``v`` always includes the injection of its own step."""
 
-    def __init__(
-        self, linearisation: Linearisation, injected_h: Scaled, injected_c: Scaled | None
-    ) -> None:
-        self.step = pull_back(linearisation)
+    def __init__(self, through: Steps, injected_h: Scaled, injected_c: Scaled | None) -> None:
+        self.through = through
         self.injected_h, self.injected_c = injected_h, injected_c
         self.steps, batch, self.outputs = injected_h.mantissa.shape
-        # Often nothing arrives at c but at the end: those steps need no addition.
-        self.c_arrives = [False] * self.steps
-        if injected_c is not None:
-            self.c_arrives = (injected_c.mantissa != 0).flatten(1).any(-1).tolist()
         self.broken = ~largest(injected_h.mantissa).isfinite()  # [T, B], by what came from outside
         if injected_c is not None:
             self.broken = self.broken | ~largest(injected_c.mantissa).isfinite()
-        self.d_h = torch.empty_like(injected_h.mantissa)
+        self.d_h = torch.empty_like(injected_h.mantissa, memory_format=torch.contiguous_format)
         self.d_c: Tensor | None = None
-        if linearisation.from_c is not None:
-            units = linearisation.from_h.shape[-1]
-            self.d_c = self.d_h.new_empty(self.steps, batch, units)
+        if through.has_c:
+            self.d_c = self.d_h.new_empty(self.steps, batch, through.units)
         self.exponents = torch.zeros(self.steps, batch, dtype=torch.int32, device=self.d_h.device)
         self.exponent = self.exponents[0]  # of v
         self.before_first: Vector = (self.d_h[0], None)
@@ -172,7 +274,7 @@ class _Sweep:
         row = self._row(self.steps - 1)
         self.exponent = row.exponents()[0]
         v = self._split(row.mantissa[0])
-        stop, length = self.steps, BLOCK
+        stop, length = self.steps, self.through.block
         while stop > 0:
             v = self._renewed(v)
             start = max(0, stop - length)
@@ -194,21 +296,19 @@ class _Sweep:
             v before the block, and by how many powers of two a step changed it at most.
         """
         first = max(start - 1, 0)
-        injected_h = self._rows(self.injected_h, first, stop)
-        injected_c = None if self.injected_c is None else self._rows(self.injected_c, first, stop)
-        into_h = injected_h.unbind(0)
-        rows_h = self.d_h[first:stop].unbind(0)
-        rows_c = [None] * len(rows_h) if self.d_c is None else self.d_c[first:stop].unbind(0)
+        injected_h = self._rows(self.injected_h, first, stop - 1)
+        injected_c = None
+        if self.injected_c is not None:
+            injected_c = self._rows(self.injected_c, first, stop - 1)
         entered = largest(_joined(v))
-        v_h, v_c = rows_h[-1].copy_(v[0]), None if v[1] is None else v[1].clone()
-        for t in range(stop - 1, max(start, 1) - 1, -1):
-            k = t - first
-            v_h, v_c = self.step(t, v_h, v_c, into_h[k - 1], rows_h[k - 1], rows_c[k])
-            if v_c is not None and injected_c is not None and self.c_arrives[t - 1]:
-                v_c = v_c + injected_c[k - 1]
-        if start == 0:
-            v_h, v_c = self.step(0, v_h, v_c, None, None, rows_c[0])
-        v = (v_h.clone(), None if v_c is None else v_c.clone())
+        into = (
+            injected_h[start - first :],
+            None if injected_c is None else injected_c[start - first :],
+        )
+        v = self._through(start, stop, v, into)
+        if start > 0:
+            v_c = v[1] if v[1] is None or injected_c is None else v[1] + injected_c[0]
+            v = (v[0] + injected_h[0], v_c)
         sizes = largest(self.d_h[start:stop])
         if self.d_c is not None:
             sizes = torch.maximum(sizes, largest(self.d_c[start:stop]))
@@ -218,6 +318,10 @@ class _Sweep:
         self.exponents[start:stop] = self.exponent
         change = (sizes[0].log2() - sizes[-1].log2()).abs().nan_to_num(0.0, 0.0, 0.0)
         return v, float(change.max()) / (stop - start)
+
+    def _through(self, start: int, stop: int, v: Vector, into: Vector) -> Vector:
+        d_c = None if self.d_c is None else self.d_c[start:stop]
+        return self.through.advance(start, stop, v, into, self.d_h[start:stop], d_c)
 
     def _rows(self, injected: Scaled, start: int, stop: int) -> Tensor:
         """What is injected at some steps, on the exponent of v."""
@@ -243,10 +347,9 @@ class _Sweep:
 
     def _single(self, t: int, v: Vector) -> Vector:
         """Step t with what is injected before it added on the larger of both exponents."""
-        self.d_h[t] = v[0]
         self.exponents[t] = self.exponent
-        out_c = None if self.d_c is None else self.d_c[t]
-        v = self._renewed(self.step(t, *v, out_c=out_c))
+        nothing = self.d_h[:0]
+        v = self._renewed(self._through(t, t + 1, v, (nothing, None)))
         if t == 0:
             return v
         there = Scaled(_joined(v).unsqueeze(0), self.exponent.unsqueeze(0))
@@ -282,7 +385,8 @@ class _Sweep:
     def _length_at(self, bits_per_step: float) -> int:
         """How many steps may be taken at once without nearing the end of the range."""
         bits = -0.75 * math.log2(self.low)
-        return BLOCK if bits_per_step * BLOCK <= bits else max(1, int(bits / bits_per_step))
+        block = self.through.block
+        return block if bits_per_step * block <= bits else max(1, int(bits / bits_per_step))
 
     def _split(self, joined: Tensor) -> Vector:
         if self.d_c is None:
@@ -292,7 +396,3 @@ class _Sweep:
 
 def _joined(v: Vector) -> Tensor:
     return v[0] if v[1] is None else torch.cat([v[0], v[1]], dim=-1)
-
-
-def _through_projection(v_h: Tensor, w_hr: Tensor | None) -> Tensor:
-    return v_h if w_hr is None else v_h @ w_hr

@@ -19,10 +19,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["Cell", "Linearisation", "State", "Trajectory", "Weights"]
+from carousel._errors import CarouselError
+
+__all__ = [
+    "Cell",
+    "Linearisation",
+    "Linearise",
+    "State",
+    "Trajectory",
+    "Weights",
+    "never_truncated",
+]
 
 State = tuple[Tensor, ...]
 
@@ -36,6 +47,7 @@ class Weights:
     b_ih: Tensor | None = None  # [G*H]
     b_hh: Tensor | None = None  # [G*H]
     w_hr: Tensor | None = None  # [P, H]
+    peephole: Tensor | None = None  # [K, H]  a row for each of the cell's ``peepholes``, in order
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Weights:
         """The same weights with ``function`` applied to each tensor that is there."""
@@ -62,8 +74,8 @@ class Trajectory:
     h: Tensor  # [T, B, P]
     c: Tensor | None  # [T, B, H]
     gates: dict[str, Tensor]  # activations, each [T, B, H]
-    pre_activations: dict[str, Tensor]  # their arguments, each [T, B, H]
     recurrent_n: Tensor | None = None  # [T, B, H]  GRU: W_hn h + b_hn, which the gate r multiplies
+    stacked: Tensor | None = None  # [T, B, G, H]  whose parts the gates are, where one tensor is
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Trajectory:
         """The same trajectory with ``function`` applied to each tensor that is there."""
@@ -71,14 +83,20 @@ class Trajectory:
         def each(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else function(tensor)
 
+        stacked, gates = None, {}
+        if self.stacked is None:
+            gates = {gate: function(activation) for gate, activation in self.gates.items()}
+        else:
+            stacked = function(self.stacked.flatten(-2)).unflatten(-1, self.stacked.shape[-2:])
+            gates = dict(zip(self.gates, stacked.unbind(-2), strict=True))
         return Trajectory(
             h_prev=function(self.h_prev),
             c_prev=each(self.c_prev),
             h=function(self.h),
             c=each(self.c),
-            gates={gate: function(activation) for gate, activation in self.gates.items()},
-            pre_activations={gate: function(a) for gate, a in self.pre_activations.items()},
+            gates=gates,
             recurrent_n=each(self.recurrent_n),
+            stacked=stacked,
         )
 
 
@@ -113,13 +131,52 @@ class Linearisation:
         )
 
 
+class Linearise(Protocol):
+    """A cell's hand-written derivative: a trajectory to the factors of each of its steps."""
+
+    def __call__(
+        self, trajectory: Trajectory, weights: Weights, truncated: bool = False
+    ) -> Linearisation:
+        """Take the derivative of every step along a trajectory.
+
+        Args:
+            trajectory: of one run.
+            weights: of this layer and direction.
+            truncated: the truncated gradient of Hochreiter & Schmidhuber 1997 instead of the
+                gradient: what leaves the cell through its gates goes no further.
+
+        Raises:
+            CarouselError: ``truncated`` of a cell that has no such gradient.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Cell:
     """One recurrence: its equations and the hand-written derivative beside them."""
 
     name: str
-    gates: tuple[str, ...]
+    gates: tuple[str, ...]  # in the order of the rows of the weights
     has_c: bool
     step: Callable[[Tensor, State, Weights], State]
     replay: Callable[[Tensor, Tensor, State, Weights], Trajectory]
-    linearise: Callable[[Trajectory, Weights], Linearisation]
+    linearise: Linearise
+    # (x [T, B, I], trajectory, weights) -> the arguments of the activations, each [T, B, H]
+    pre_activations: Callable[[Tensor, Trajectory, Weights], dict[str, Tensor]]
+    unprojected: Callable[[Trajectory], Tensor]  # m_t [T, B, H]: h_t before any projection
+    native_code: int  # what the native core calls this cell, see _codes.py
+    peepholes: tuple[str, ...] = ()  # gates that see c, in the order of ``Weights.peephole``
+
+
+def never_truncated(name: str, truncated: bool) -> None:
+    """Refuse the truncated gradient of a cell that has no cell state.
+
+    Raises:
+        CarouselError: where it is asked for.
+    """
+    if truncated:
+        raise CarouselError(
+            f"The truncated gradient of 1997 follows the cell state c, which the {name} does not "
+            "have. It exists for the LSTM and all its variants; use the full gradient here "
+            "(truncated=False)."
+        )

@@ -10,7 +10,7 @@ from carousel.cells.rnn import RNN
 
 __all__ = ["CELLS", "cell_named"]
 
-CELLS: dict[str, Cell] = {cell.name: cell for cell in (*RNN.values(), LSTM, GRU)}
+CELLS: dict[str, Cell] = {cell.name: cell for cell in (*RNN.values(), *LSTM.values(), GRU)}
 
 
 def cell_named(name: str) -> Cell:

@@ -1,4 +1,4 @@
-"""The command line: ``carousel demo`` and ``carousel check``.
+"""The command line: ``carousel demo``, ``carousel check`` and ``carousel bench``.
 
 Nothing heavy is imported while these modules load: ``carousel --help`` must answer at once. torch,
 numpy, rich and jinja2 come in inside the commands, when one of them runs.
@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from carousel.cli._bench import bench
 from carousel.cli._check import check
 from carousel.cli._demo import demo
 from carousel.cli._exits import INTERRUPTED
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(check)
+app.command()(bench)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from carousel.flow._flow import Flow, LayerFlow
 from carousel.flow._horizon import Horizon
 from carousel.flow._jacobian import JacobianNorms
 from carousel.flow._nonfinite import NonFinite
+from carousel.flow._norms import LayerNorms, NormWatcher, watch_norms
 from carousel.flow._quantities import Category
 from carousel.flow._watch import Watcher, measure, watch
 
@@ -13,8 +14,11 @@ __all__ = [
     "Horizon",
     "JacobianNorms",
     "LayerFlow",
+    "LayerNorms",
     "NonFinite",
+    "NormWatcher",
     "Watcher",
     "measure",
     "watch",
+    "watch_norms",
 ]

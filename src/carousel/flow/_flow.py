@@ -14,7 +14,7 @@ from carousel._errors import CarouselError
 from carousel.flow._horizon import Horizon, horizon
 from carousel.flow._jacobian import JacobianNorms, jacobian_norms
 from carousel.flow._nonfinite import NonFinite, first_nonfinite
-from carousel.flow._quantities import categories, quantity
+from carousel.flow._quantities import categories, pre_activations, quantity
 from carousel.trace import Trace
 
 __all__ = ["Flow", "LayerFlow"]
@@ -120,10 +120,10 @@ class LayerFlow:
         """Activations by name, each [T, B, H]: LSTM i, f, g, o; GRU r, z, n; RNN h."""
         return self.trace.trajectory.gates
 
-    @property
+    @cached_property
     def pre_activations(self) -> Mapping[str, Tensor]:
         """The arguments of the activations, by the same names, each [T, B, H]."""
-        return self.trace.trajectory.pre_activations
+        return pre_activations(self.trace)
 
     @property
     def lengths(self) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from carousel.flow._quantities import pre_activations
 from carousel.flow._running import in_running_order
 from carousel.trace import Trace
 
@@ -43,7 +44,7 @@ def first_nonfinite(trace: Trace) -> list[NonFinite]:
         "the state before (c)": trajectory.c_prev,
         **{
             f"gate {gate}" if len(trace.cell.gates) > 1 else "the pre-activation": a
-            for gate, a in trajectory.pre_activations.items()
+            for gate, a in pre_activations(running).items()
         },
         "c": trajectory.c,
         "h": trajectory.h,

@@ -11,7 +11,7 @@ from carousel._errors import CarouselError
 from carousel.cells import Scaled
 from carousel.trace import Trace
 
-__all__ = ["Category", "categories", "quantity"]
+__all__ = ["Category", "categories", "pre_activations", "quantity"]
 
 
 class Category(IntEnum):
@@ -45,6 +45,17 @@ def quantity(trace: Trace, name: str) -> Scaled:
         )
     found = there[name]
     return found if isinstance(found, Scaled) else Scaled(found)
+
+
+def pre_activations(trace: Trace) -> dict[str, Tensor]:
+    """The arguments of the activations, by the names of the gates, each [T, B, H]; 0 at padding.
+
+    A trace does not keep them: they are one product with the weights away.
+    """
+    with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
+        found = trace.cell.pre_activations(trace.x, trace.trajectory, trace.weights)
+        valid = trace.valid.unsqueeze(-1)
+        return {gate: torch.where(valid, a, 0.0) for gate, a in found.items()}
 
 
 def categories(scaled: Scaled, dtype: torch.dtype, valid: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from carousel.cells import Weights
 from carousel.trace._layout import Layout
 from carousel.trace._modules import Spec
 from carousel.trace._timepath import Edge, TimePath
+
+if TYPE_CHECKING:
+    from carousel.trace._recorded import Heard
 
 __all__ = ["Arithmetic", "Call", "Gradients", "WeightCopy"]
 
@@ -61,6 +64,7 @@ class Call:
     made_in: int | None = None  # the backward pass in which the call was made, if in one
     differentiated_in: int | None = None  # the last pass that built a graph of its own
     twice: bool = False  # whether another pass came through after such a one
+    runs: list[Heard] = field(default_factory=list)  # of one of Carousel's own layers
     altered: bool = False  # whether a hook of the user's changed what arrived
     lost: bool = False  # whether the search for that call gave up
     paths: list[TimePath] = field(default_factory=list)
@@ -81,6 +85,7 @@ class Gradients:
 
     arrived: dict[str, Tensor] = field(default_factory=dict)  # at each output, in total
     carried: dict[str, Tensor] = field(default_factory=dict)  # the part from later calls
+    pass_id: int | None = None  # of the backward pass, as the engine counts them
 
     def add_carried(self, output: str, gradient: Tensor) -> None:
         """Note a gradient that a later call sent back to one of the outputs."""

@@ -141,16 +141,15 @@ def _join_trajectory(parts: Sequence[_Run]) -> Trajectory:
             return None
         return _join(parts, lambda replay: _there(pick(replay.trajectory)))
 
-    def joined(which: str, gate: str) -> Tensor:
-        return _join(parts, lambda replay: getattr(replay.trajectory, which)[gate])
+    def joined(gate: str) -> Tensor:
+        return _join(parts, lambda replay: replay.trajectory.gates[gate])
 
     return Trajectory(
         h_prev=_join(parts, lambda replay: replay.trajectory.h_prev),
         c_prev=optional(lambda trajectory: trajectory.c_prev),
         h=_join(parts, lambda replay: replay.trajectory.h),
         c=optional(lambda trajectory: trajectory.c),
-        gates={gate: joined("gates", gate) for gate in one.gates},
-        pre_activations={gate: joined("pre_activations", gate) for gate in one.gates},
+        gates={gate: joined(gate) for gate in one.gates},
         recurrent_n=optional(lambda trajectory: trajectory.recurrent_n),
     )
 

@@ -75,7 +75,7 @@ def forward_layerwise(
     for layer in range(spec.layers):
         place = slice(layer * spec.directions, (layer + 1) * spec.directions)
         y, *end = run_layer(
-            spec.cell, weights[place], y, tuple(state[place] for state in start), lengths
+            spec, weights[place], y, tuple(state[place] for state in start), lengths
         )
         ends.append(tuple(end))
         if layer < spec.layers - 1:

@@ -12,11 +12,12 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from carousel._errors import CarouselError
-from carousel.cells import Cell, Weights, cell_named
+from carousel.cells import Cell, Run, Weights, cell_named, recurrence
+from carousel.layers import Recurrent
 
 __all__ = ["RECURRENT", "Spec", "find_recurrent", "run_layer", "spec_of"]
 
-RECURRENT = (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+RECURRENT = (Recurrent, nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)
 
 KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "RNN tanh": torch.rnn_tanh,
@@ -36,6 +37,8 @@ class Spec:
     directions: int
     batch_first: bool
     dropout: float  # between layers, 0.0 outside training mode
+    own: bool = False  # one of Carousel's own layers
+    truncated: bool = False  # its backward follows the truncated gradient of 1997
 
     def suffix(self, layer: int, direction: int) -> str:
         """torch's own suffix for a layer's parameters."""
@@ -55,10 +58,14 @@ def spec_of(module: nn.Module) -> Spec:
         directions=2 if module.bidirectional else 1,
         batch_first=module.batch_first,
         dropout=float(module.dropout) if drops else 0.0,
+        own=isinstance(module, Recurrent),
+        truncated=isinstance(module, Recurrent) and module.truncated,
     )
 
 
 def _cell_name(module: nn.Module) -> str:
+    if isinstance(module, Recurrent):
+        return module.cell.name
     if isinstance(module, (nn.LSTM, nn.LSTMCell)):
         return "LSTM"
     if isinstance(module, (nn.GRU, nn.GRUCell)):
@@ -70,6 +77,8 @@ def weights_of(module: nn.Module) -> list[Weights]:
     """The weights that the last forward used, layer by layer, the directions side by side."""
     if isinstance(module, nn.RNNCellBase):
         return [Weights(module.weight_ih, module.weight_hh, module.bias_ih, module.bias_hh)]
+    if isinstance(module, Recurrent):
+        return module.weights()
     assert isinstance(module, nn.RNNBase)
     # The flat list is what forward hands to the kernel; attributes may lag behind it.
     flat: list[Tensor] = [tensor for tensor in module._flat_weights if tensor is not None]
@@ -170,13 +179,16 @@ def _refuse_unsteady(name: str, module: nn.Module) -> None:
 
 
 def run_layer(
-    cell: Cell, weights: list[Weights], x: Tensor, start: tuple[Tensor, ...], lengths: Tensor
+    spec: Spec, weights: list[Weights], x: Tensor, start: tuple[Tensor, ...], lengths: Tensor
 ) -> tuple[Tensor, ...]:
-    """One layer through torch's own kernel: x [T, B, I] -> output [T, B, D*P], h_n (, c_n).
+    """One layer through the module's own kernel: x [T, B, I] -> output [T, B, D*P], h_n (, c_n).
 
     The kernel is the one that the whole stack ran on, so the result is what the module computed
     inside and did not put out.
     """
+    cell = spec.cell
+    if spec.own:
+        return _run_own_layer(spec, weights, x, start, lengths)
     flat = [tensor for w in weights for tensor in w.tensors()]
     biased, directions = weights[0].b_ih is not None, len(weights)
     hx = start if cell.has_c else start[0]
@@ -197,3 +209,36 @@ def run_layer(
         back = packed.unsorted_indices
         assert back is not None
         return (output, *(end.index_select(1, back) for end in ends))
+
+
+def _run_own_layer(
+    spec: Spec, weights: list[Weights], x: Tensor, start: tuple[Tensor, ...], lengths: Tensor
+) -> tuple[Tensor, ...]:
+    packed = None
+    if not bool((lengths == x.shape[0]).all()):
+        packed = pack_padded_sequence(x, lengths.cpu(), enforce_sorted=False)
+        order = packed.sorted_indices
+        assert order is not None
+        start = tuple(state.index_select(1, order) for state in start)
+    outputs, ends = [], []
+    for direction, own in enumerate(weights):
+        run = Run(
+            cell=spec.cell,
+            weights=own,
+            x=x if packed is None else packed.data,
+            h_0=start[0][direction],
+            c_0=start[1][direction] if spec.cell.has_c else None,
+            batch_sizes=None if packed is None else packed.batch_sizes,
+            reverse=direction == 1,
+        )
+        output, *end = recurrence(run)
+        outputs.append(output)
+        ends.append(end[: len(start)])
+    output = torch.cat(outputs, -1)
+    final = [torch.stack(parts) for parts in zip(*ends, strict=True)]
+    if packed is None:
+        return (output, *final)
+    back = packed.unsorted_indices
+    assert back is not None
+    padded = pad_packed_sequence(packed._replace(data=output), total_length=x.shape[0])[0]
+    return (padded, *(end.index_select(1, back) for end in final))

@@ -25,10 +25,13 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
 from carousel._errors import CarouselError
+from carousel.cells import offer
+from carousel.layers import Recurrent
 from carousel.trace._call import Arithmetic, Call, Gradients, WeightCopy
 from carousel.trace._layerwise import forward_layerwise, masks_readable
 from carousel.trace._layout import layout_of
 from carousel.trace._modules import Spec, find_recurrent, spec_of, weights_of
+from carousel.trace._recorded import Heard, Listener
 from carousel.trace._timelines import traces_of
 from carousel.trace._timepath import Edge, TimePath, edge_of
 from carousel.trace._trace import Trace
@@ -70,6 +73,7 @@ class Recorder:
         self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
         self._produced: weakref.WeakValueDictionary[Edge, Call] = weakref.WeakValueDictionary()
         self._rng_states: dict[nn.Module, Tensor] = {}
+        self._listeners: dict[nn.Module, Listener] = {}
         self._handles: list[RemovableHandle] = []
         self._counters: list[RemovableHandle] = []  # on outputs that are not recorded
 
@@ -100,6 +104,7 @@ class Recorder:
             call.stop_listening()
         self.outputs.clear()
         self._rng_states.clear()
+        self._listeners.clear()
 
     @property
     def passes_recorded(self) -> int:
@@ -128,6 +133,9 @@ class Recorder:
             return None
         if isinstance(module, nn.RNNBase) and spec_of(module).dropout > 0:
             self._rng_states[module] = torch.get_rng_state()
+        if isinstance(module, Recurrent):
+            self._listeners[module] = Listener()
+            offer(module, self._listeners[module])
         if len(args) < 2 or args[1] is None:
             return None
         # An alias that nobody else reads: its gradient is exactly what this call sends back.
@@ -156,7 +164,9 @@ class Recorder:
         spec = spec_of(module)
         layout = layout_of(spec, x)
         rng_state, masks = self._rng_states.pop(module, None), None
-        if spec.dropout > 0 and not masks_readable(_data(x)):
+        listener = self._listeners.pop(module, None)
+        runs = [] if listener is None else listener.runs
+        if not runs and spec.dropout > 0 and not masks_readable(_data(x)):
             like = _named_outputs(module, result)["output"]
             result, masks = forward_layerwise(module, spec, layout, _data(x), states, like)
         result = _with_own_c(_with_gradient(result), spec)
@@ -166,7 +176,7 @@ class Recorder:
             name=self._names[module],
             spec=spec,
             layout=layout,
-            weights=_weight_copy(module, before),
+            weights=_weight_copy(module, before, runs),
             arithmetic=_arithmetic(_data(x), _named_outputs(module, result)["output"]),
             x=_data(x).detach().clone(),
             start=tuple(state.detach().clone() for state in states),
@@ -180,6 +190,7 @@ class Recorder:
             unheard=unheard,
             made_in=_engine_run(),
             paths=paths,
+            runs=runs,
         )
         self._serial += 1
         self._listen(call, _named_outputs(module, result))
@@ -257,7 +268,8 @@ class Recorder:
         # A call made within a backward pass, by reentrant checkpointing, belongs to that pass.
         pass_id = _engine_run() if call.made_in is None else call.made_in
         self._begin_pass(pass_id, recorded=True)
-        self._last.setdefault(call, Gradients()).arrived[output] = gradient
+        heard = self._last.setdefault(call, Gradients(pass_id=_engine_run()))
+        heard.arrived[output] = gradient
         if call.differentiated_in not in (None, pass_id):
             call.twice = True
         if torch.is_grad_enabled():  # only under create_graph
@@ -323,13 +335,13 @@ def _named_outputs(module: nn.Module, result: Any) -> dict[str, Tensor]:
     return {"output": _data(output), "h_n": state}
 
 
-def _weight_copy(module: nn.Module, before: Call | None) -> WeightCopy:
-    """A copy of the weights; shared with the call before where nothing has changed since.
+def _weight_copy(module: nn.Module, before: Call | None, runs: list[Heard]) -> WeightCopy:
+    """A copy of the weights that a call used; shared with the call before where none changed.
 
     Only a call whose state came from the one before may share: between unrelated calls weights may
     be written through ``.data``, which leaves no mark on a tensor.
     """
-    weights = weights_of(module)
+    weights = [heard.saved.run.weights for heard in runs] or weights_of(module)
     mark = tuple(
         (tensor.data_ptr(), tensor._version) for layer in weights for tensor in layer.tensors()
     )

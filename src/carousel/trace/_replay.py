@@ -15,12 +15,19 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from carousel.cells import Linearisation, Scaled, Trajectory, Weights, adjoint, largest
+from carousel.cells import (
+    Scaled,
+    Trajectory,
+    Weights,
+    adjoint_along,
+    largest,
+    native_replay,
+)
 from carousel.trace._call import Call, Gradients
 from carousel.trace._layerwise import masks_again, zero_states
 from carousel.trace._modules import run_layer
 
-__all__ = ["LayerReplay", "replay_calls", "turner"]
+__all__ = ["LayerReplay", "gap", "replay_calls", "turner", "with_rows_added"]
 
 
 @dataclass(frozen=True)
@@ -111,9 +118,7 @@ def _inner_output(call: Call, inputs: _Inputs, place: slice, x: Tensor) -> Tenso
             call.arithmetic.device.type, call.arithmetic.dtype, enabled=call.arithmetic.autocast
         ),
     ):
-        y = run_layer(
-            call.spec.cell, call.weights.layers[place], x.to(dtype), start, inputs.lengths
-        )[0]
+        y = run_layer(call.spec, call.weights.layers[place], x.to(dtype), start, inputs.lengths)[0]
     return y.to(inputs.x.dtype)
 
 
@@ -124,7 +129,7 @@ class _Forward:
     turn: Callable[[Tensor], Tensor]  # between the input's order and the running order
     x: Tensor
     trajectory: Trajectory
-    linearisation: Linearisation
+    weights: Weights
     start: tuple[Tensor, ...]
     end: tuple[Tensor, ...]
     certificate: Tensor
@@ -146,20 +151,19 @@ def _replay_direction(
     start = tuple(state[index] for state in inputs.start)
     end = tuple(state[index] for state in inputs.ends)
     h_prev = torch.cat([start[0].unsqueeze(0), h[:-1]])
-    trajectory = cell.replay(x, h_prev, start, weights)
+    trajectory = native_replay(cell, x, h_prev, start, weights)
+    if trajectory is None:
+        trajectory = cell.replay(x, h_prev, start, weights)
 
     valid = _valid(lengths, x.shape[0])
-    gaps = [torch.where(valid, _gap(trajectory.h, h), 0.0).amax(dim=0)]
+    gaps = [torch.where(valid, gap(trajectory.h, h), 0.0).amax(dim=0)]
     for states, state_n in zip((trajectory.h, trajectory.c), end, strict=False):
         assert states is not None
-        gaps.append(_gap(_rows_at(states, lengths), state_n))
+        gaps.append(gap(_rows_at(states, lengths), state_n))
     certificate = torch.stack(gaps).amax(dim=0)
 
     trajectory = _without_padding(replace(trajectory, h=h), valid)
-    linearisation = cell.linearise(trajectory, weights)
-    if not bool(valid.all()):
-        linearisation = _stopped_at_padding(linearisation, valid)
-    return _Forward(turn, x, trajectory, linearisation, start, end, certificate)
+    return _Forward(turn, x, trajectory, weights, start, end, certificate)
 
 
 def _follow_back(
@@ -179,7 +183,14 @@ def _follow_back(
             outside_h, outside_c = injected_h, injected_c
             if outside is not arrived:
                 outside_h, outside_c = own.of(d_y_outside, outside), own.of_c(forward, outside)
-            back = adjoint(forward.linearisation, injected_h, injected_c)
+            back = adjoint_along(
+                spec.cell,
+                forward.trajectory,
+                forward.weights,
+                injected_h,
+                injected_c,
+                truncated=spec.truncated,
+            )
             replays.append(
                 LayerReplay(
                     x=forward.turn(forward.x),
@@ -226,8 +237,10 @@ class _Share:
             return part
         d_end = gradients["h_n"][self.index]
         if part.exponent is None:
-            return Scaled(_with_rows_added(part.mantissa, d_end, self.lengths))
-        return part + Scaled(_with_rows_added(torch.zeros_like(part.mantissa), d_end, self.lengths))
+            return Scaled(with_rows_added(part.mantissa, d_end, self.lengths - 1))
+        return part + Scaled(
+            with_rows_added(torch.zeros_like(part.mantissa), d_end, self.lengths - 1)
+        )
 
     def of_c(self, forward: _Forward, gradients: dict[str, Tensor]) -> Scaled | None:
         """What comes to c_n, at the last steps; None where nothing does."""
@@ -235,7 +248,7 @@ class _Share:
             return None
         assert forward.trajectory.c is not None
         zeros = torch.zeros_like(forward.trajectory.c)
-        return Scaled(_with_rows_added(zeros, gradients["c_n"][self.index], self.lengths))
+        return Scaled(with_rows_added(zeros, gradients["c_n"][self.index], self.lengths - 1))
 
 
 def _nothing_at_c(forward: _Forward, injected: Scaled | None) -> Scaled:
@@ -352,12 +365,13 @@ def _rows_at(tensor: Tensor, lengths: Tensor) -> Tensor:
     return tensor[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)]
 
 
-def _with_rows_added(tensor: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
-    sequences = torch.arange(lengths.shape[0], device=lengths.device)
-    return tensor.index_put((lengths - 1, sequences), rows, accumulate=True)
+def with_rows_added(tensor: Tensor, rows: Tensor, steps: Tensor) -> Tensor:
+    """[T, N, units] with a row [units] added to each sequence at the step that is named."""
+    sequences = torch.arange(steps.shape[0], device=steps.device)
+    return tensor.index_put((steps, sequences), rows, accumulate=True)
 
 
-def _gap(found: Tensor, expected: Tensor) -> Tensor:
+def gap(found: Tensor, expected: Tensor) -> Tensor:
     """max |found - expected| over the units; equal infinities and NaN do not differ."""
     gap = largest(found - expected)
     if bool(gap.isfinite().all()):
@@ -371,13 +385,3 @@ def _without_padding(trajectory: Trajectory, valid: Tensor) -> Trajectory:
     if bool(valid.all()):
         return trajectory
     return trajectory.map(lambda tensor: torch.where(valid.unsqueeze(-1), tensor, 0.0))
-
-
-def _stopped_at_padding(linearisation: Linearisation, valid: Tensor) -> Linearisation:
-    """No derivative where there is no data, whatever numbers stand there."""
-
-    def stop(factor: Tensor) -> Tensor:
-        there = valid.reshape(*valid.shape, *[1] * (factor.dim() - 2))
-        return torch.where(there, factor, 0.0)
-
-    return linearisation.map(stop)

@@ -12,7 +12,8 @@ import torch
 
 from carousel.trace._call import Call, Gradients, WeightCopy
 from carousel.trace._join import Places, join_layer
-from carousel.trace._replay import replay_calls
+from carousel.trace._recorded import recorded_layers
+from carousel.trace._replay import LayerReplay, replay_calls
 from carousel.trace._trace import Trace, certified
 
 __all__ = ["traces_of"]
@@ -64,15 +65,27 @@ def _equal_weights(one: WeightCopy, other: WeightCopy) -> bool:
 
 
 def _replay_groups(calls: list[Call], recorded: dict[Call, Gradients]) -> Places:
-    """Replay all calls, those of one shape side by side; where each one's part lies."""
+    """All calls as they were heard, or replayed, those of one shape side by side.
+
+    Returns:
+        Where each call's part lies.
+    """
     groups: dict[object, list[Call]] = {}
+    heard: dict[Call, list[list[LayerReplay]]] = {}
     for call in calls:
+        layers = recorded_layers(call, recorded[call])
+        if layers is not None:
+            heard[call] = layers
+            groups[call] = [call]
+            continue
         shape = call.layout.sequence(call.outputs["output"]).shape
         key = (call.name, call.spec, id(call.weights), call.arithmetic, shape)
         groups.setdefault(key, []).append(call)
     places: Places = {}
     for group in groups.values():
-        replay = replay_calls(group, [recorded[call] for call in group])
+        replay = heard.get(group[0])
+        if replay is None:
+            replay = replay_calls(group, [recorded[call] for call in group])
         for position, call in enumerate(group):
             places[call] = (replay, position, len(group))
     return places

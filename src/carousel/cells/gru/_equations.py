@@ -16,7 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from carousel.cells._cell import Cell, Linearisation, State, Trajectory, Weights
+from carousel.cells import _codes
+from carousel.cells._cell import (
+    Cell,
+    Linearisation,
+    State,
+    Trajectory,
+    Weights,
+    never_truncated,
+)
 from carousel.cells._derivatives import d_sigmoid, d_tanh
 
 __all__ = ["GRU"]
@@ -41,23 +49,36 @@ def replay(x: Tensor, h_prev: Tensor, start: State, weights: Weights) -> Traject
     """
     x_r, x_z, x_n = linear(x, weights.w_ih, weights.b_ih).chunk(3, dim=-1)
     q_r, q_z, q = linear(h_prev, weights.w_hh, weights.b_hh).chunk(3, dim=-1)
-    a_r, a_z = x_r + q_r, x_z + q_z
-    r, z = torch.sigmoid(a_r), torch.sigmoid(a_z)
-    a_n = x_n + r * q
-    n = torch.tanh(a_n)
-    h = (1 - z) * n + z * h_prev
+    r, z = torch.sigmoid(x_r + q_r), torch.sigmoid(x_z + q_z)
+    n = torch.tanh(x_n + r * q)
+    h = _blend(z, n, h_prev)
     return Trajectory(
         h_prev=h_prev,
         c_prev=None,
         h=h,
         c=None,
         gates={"r": r, "z": z, "n": n},
-        pre_activations={"r": a_r, "z": a_z, "n": a_n},
         recurrent_n=q,
     )
 
 
-def linearise(trajectory: Trajectory, weights: Weights) -> Linearisation:
+def pre_activations(x: Tensor, trajectory: Trajectory, weights: Weights) -> dict[str, Tensor]:
+    """The arguments a_r, a_z and a_n of the activations, each [T, B, H]."""
+    x_r, x_z, x_n = linear(x, weights.w_ih, weights.b_ih).chunk(3, dim=-1)
+    q_r, q_z, q = linear(trajectory.h_prev, weights.w_hh, weights.b_hh).chunk(3, dim=-1)
+    return {"r": x_r + q_r, "z": x_z + q_z, "n": x_n + trajectory.gates["r"] * q}
+
+
+def unprojected(trajectory: Trajectory) -> Tensor:
+    """h_t from the gates and h_{t-1}, [T, B, H]."""
+    return _blend(trajectory.gates["z"], trajectory.gates["n"], trajectory.h_prev)
+
+
+def _blend(z: Tensor, n: Tensor, h_prev: Tensor) -> Tensor:
+    return (1 - z) * n + z * h_prev
+
+
+def linearise(trajectory: Trajectory, weights: Weights, truncated: bool = False) -> Linearisation:
     """The derivative of each step, in the reverse order of ``step``.
 
     h_t = (1 - z) * n + z * h_{t-1}      d_a_n = d_h * (1 - z) * n'
@@ -66,6 +87,7 @@ def linearise(trajectory: Trajectory, weights: Weights) -> Linearisation:
     a_n = ... + r * q                    d_a_r = d_a_n * q * r'      d_q = d_a_n * r
     (a_r, a_z, q) = ... + W_hh h_{t-1}   d_h_{t-1} += (d_a_r, d_a_z, d_q) @ W_hh
     """
+    never_truncated("GRU", truncated)
     r, z, n = (trajectory.gates[gate] for gate in GATES)
     assert trajectory.recurrent_n is not None
     n_from_h = (1 - z) * d_tanh(n)
@@ -82,4 +104,14 @@ def linearise(trajectory: Trajectory, weights: Weights) -> Linearisation:
     )
 
 
-GRU = Cell(name="GRU", gates=GATES, has_c=False, step=step, replay=replay, linearise=linearise)
+GRU = Cell(
+    name="GRU",
+    gates=GATES,
+    has_c=False,
+    step=step,
+    replay=replay,
+    linearise=linearise,
+    pre_activations=pre_activations,
+    unprojected=unprojected,
+    native_code=_codes.GRU,
+)

@@ -34,8 +34,8 @@ class Lstm {
         const T *x = run_.gates + row * G * run_.hidden + block * L;
         const int lanes = run_.lanes(block);
         for (int g = 0; g < G; ++g)
-            store(sums + g * L, lanes == L ? load(x + g * run_.hidden)
-                                           : load<false>(x + g * run_.hidden, lanes));
+            store(sums + g * L,
+                  lanes == L ? load(x + g * run_.hidden) : load<false>(x + g * run_.hidden, lanes));
     }
 
     void finish(int64_t row, int64_t block, const T *, const T *c_before, const T *sums) const {

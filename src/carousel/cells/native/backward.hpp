@@ -11,7 +11,8 @@ template <class T>
 void pack_backward(const Run<T> &run, int64_t K, int64_t first, int64_t last, T *packed) {
     constexpr int L = kLanes<T>;
     for (int64_t panel = first; panel < last; panel += kMaxVectors) {
-        const int blocks = static_cast<int>(last - panel < kMaxVectors ? last - panel : kMaxVectors);
+        const int blocks =
+            static_cast<int>(last - panel < kMaxVectors ? last - panel : kMaxVectors);
         T *to = packed + panel * L * K;
         const int64_t units = run.hidden - panel * L;
         const int64_t width = int64_t(blocks) * L, filled = units < width ? units : width;
@@ -31,82 +32,90 @@ class Backward {
 
     void go(Barrier &barrier) {
         for (int64_t s = run_.steps - 1; s >= 0; --s) {
-            const int64_t later = s + 1 < run_.steps ? run_.sequences(s + 1) : 0;
-            const int64_t present = run_.sequences(s);
+            const int64_t later =
+                s + 1 < run_.steps ? split_.among(run_.sequences(s + 1)) : int64_t(0);
+            const int64_t present = split_.among(run_.sequences(s));
             const int64_t continued = later < present ? later : present;
-            each_block([&](int64_t panel, int blocks, int64_t first, int64_t last) {
+            each_panel([&](int64_t panel, int blocks) {
                 // Those that go on after step s, those that end with it, those that begin after it.
-                block(s, panel, blocks, first, min(last, continued), true);
-                block(s, panel, blocks, max(first, continued), min(last, present), false);
-                begin(s + 1, panel, blocks, max(first, present), min(last, later));
+                through(s, panel, blocks, 0, continued, true);
+                through(s, panel, blocks, continued, present, false);
+                begin(s + 1, panel, blocks, present, later);
             });
             barrier.wait(split_.team);
         }
-        each_block([&](int64_t panel, int blocks, int64_t first, int64_t last) {
-            begin(0, panel, blocks, first, min(last, run_.sequences(0)));
+        each_panel([&](int64_t panel, int blocks) {
+            begin(0, panel, blocks, 0, split_.among(run_.sequences(0)));
         });
     }
 
    private:
-    static int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
-    static int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
-
     template <class Body>
-    void each_block(Body body) {
+    void each_panel(Body body) {
         for (int64_t panel = split_.first_unit_block; panel < split_.last_unit_block;
              panel += kMaxVectors) {
-            const int blocks = static_cast<int>(min(split_.last_unit_block - panel, kMaxVectors));
-            for (int64_t r = split_.first_row_block; r < split_.row_blocks;
-                 r += split_.row_block_step)
-                body(panel, blocks, split_.row(r, run_.batch), split_.row(r + 1, run_.batch));
+            const int64_t left = split_.last_unit_block - panel;
+            body(panel, left < kMaxVectors ? static_cast<int>(left) : kMaxVectors);
         }
     }
 
-    // sums += what step s sends back to the states it started from, of sequences [first, last).
-    void send_back(int64_t s, int64_t panel, int blocks, int64_t first, int64_t last, T *sums) {
+    // body(first, rows) for groups of the sequences [first, last) of this thread.
+    template <class Body>
+    static void each_group(int64_t first, int64_t last, Body body) {
+        for (; first < last; first += kGroup)
+            body(first, last - first < kGroup ? static_cast<int>(last - first) : kGroup);
+    }
+
+    // sums += what step s sends back to the states it started from.
+    void send_back(int64_t s, int64_t panel, int blocks, int64_t first, int rows) {
+        const T *from = run_.d_a;
         if (Cell::carries) {
-            for (int64_t b = first; b < last; ++b)
+            from = run_.d_q;
+            for (int m = 0; m < rows; ++m)
                 for (int u = 0; u < blocks; ++u) {
-                    T *sum = sums + ((b - first) * blocks + u) * L;
-                    const int64_t unit = (panel + u) * L;
-                    const T *carry = run_.d_h_start + b * run_.hidden + unit;
-                    store(sum, load(sum) + load<false>(carry, run_.lanes(panel + u)));
+                    const int64_t at = split_.sequence(first + m) * run_.hidden + (panel + u) * L;
+                    T *sum = sums_ + (m * blocks + u) * L;
+                    store(sum, load(sum) + get(run_.d_h_start + at, run_.lanes(panel + u)));
                 }
         }
         if (run_.cell & CAROUSEL_TRUNCATED) return;
-        const T *d_a[kMaxRows];
-        const T *from = Cell::carries ? run_.d_q : run_.d_a;
-        for (int64_t b = first; b < last; ++b) d_a[b - first] = from + run_.row(s, b) * K();
-        multiply_for<T>(static_cast<int>(last - first), blocks)(
-            d_a, packed_ + panel * L * K(), K(), sums);
+        const T *d_a[kGroup];
+        for (int m = 0; m < rows; ++m)
+            d_a[m] = from + run_.row(s, split_.sequence(first + m)) * K();
+        multiply_group(d_a, rows, packed_ + panel * L * K(), blocks, K(), sums_);
     }
 
-    void block(int64_t s, int64_t panel, int blocks, int64_t first, int64_t last, bool goes_on) {
-        if (first >= last) return;
-        for (int64_t b = first; b < last; ++b)
-            for (int u = 0; u < blocks; ++u) {
-                const int lanes = run_.lanes(panel + u);
-                const int64_t unit = (panel + u) * L;
-                Vector<T> v = all<T>(0);
-                if (run_.d_output) v = any(run_.d_output + run_.row(s, b) * run_.hidden + unit, lanes);
-                if (!goes_on && run_.d_h_end)
-                    v = v + any(run_.d_h_end + b * run_.hidden + unit, lanes);
-                store(sums_ + ((b - first) * blocks + u) * L, v);
+    // Step s of some sequences, which go on after it or end with it.
+    void through(int64_t s, int64_t panel, int blocks, int64_t begin, int64_t end, bool goes_on) {
+        each_group(begin, end, [&](int64_t first, int rows) {
+            for (int m = 0; m < rows; ++m)
+                for (int u = 0; u < blocks; ++u)
+                    store(sums_ + (m * blocks + u) * L,
+                          arrived(s, split_.sequence(first + m), panel + u, goes_on));
+            if (goes_on) send_back(s + 1, panel, blocks, first, rows);
+            const int64_t continued = run_.continued(s);
+            for (int m = 0; m < rows; ++m) {
+                const int64_t b = split_.sequence(first + m), row = run_.row(s, b);
+                const T *h_before = run_.before(run_.h, run_.h_start, s, b, b < continued);
+                const T *c_before =
+                    run_.c ? run_.before(run_.c, run_.c_start, s, b, b < continued) : nullptr;
+                for (int u = 0; u < blocks; ++u) {
+                    const T *sum = sums_ + (m * blocks + u) * L;
+                    keep(row, panel + u, load(sum),
+                         cell_.back(row, b, panel + u, h_before, c_before, goes_on, sum));
+                }
             }
-        if (goes_on) send_back(s + 1, panel, blocks, first, last, sums_);
-        const int64_t continued = run_.continued(s);
-        for (int64_t b = first; b < last; ++b) {
-            const bool began_before = b < continued;
-            const T *h_before = run_.before(run_.h, run_.h_start, s, b, began_before);
-            const T *c_before =
-                run_.c ? run_.before(run_.c, run_.c_start, s, b, began_before) : nullptr;
-            const int64_t row = run_.row(s, b);
-            for (int u = 0; u < blocks; ++u) {
-                const T *sum = sums_ + ((b - first) * blocks + u) * L;
-                const Vector<T> d_c = cell_.back(row, b, panel + u, h_before, c_before, goes_on, sum);
-                keep(row, panel + u, load(sum), d_c);
-            }
-        }
+        });
+    }
+
+    // What comes to h of step s from outside of the recurrence.
+    Vector<T> arrived(int64_t s, int64_t b, int64_t unit_block, bool goes_on) const {
+        const int lanes = run_.lanes(unit_block);
+        const int64_t unit = unit_block * L;
+        Vector<T> v = all<T>(0);
+        if (run_.d_output) v = get(run_.d_output + run_.row(s, b) * run_.hidden + unit, lanes);
+        if (!goes_on && run_.d_h_end) v = v + get(run_.d_h_end + b * run_.hidden + unit, lanes);
+        return v;
     }
 
     void keep(int64_t row, int64_t unit_block, Vector<T> d_h, Vector<T> d_c) {
@@ -120,18 +129,21 @@ class Backward {
         norm[1] = sum_of_squares<T>(d_c);
     }
 
-    // The gradient on the initial states of sequences [first, last), whose first step is s.
-    void begin(int64_t s, int64_t panel, int blocks, int64_t first, int64_t last) {
-        if (first >= last) return;
-        for (int64_t k = 0; k < (last - first) * blocks; ++k) store(sums_ + k * L, all<T>(0));
-        send_back(s, panel, blocks, first, last, sums_);
-        for (int64_t b = first; b < last; ++b)
-            for (int u = 0; u < blocks; ++u)
-                put(run_.d_h_start + b * run_.hidden + (panel + u) * L,
-                    load(sums_ + ((b - first) * blocks + u) * L), run_.lanes(panel + u));
+    // The gradient on the initial states of some sequences, whose first step is s.
+    void begin(int64_t s, int64_t panel, int blocks, int64_t begin, int64_t end) {
+        each_group(begin, end, [&](int64_t first, int rows) {
+            for (int k = 0; k < rows * blocks; ++k) store(sums_ + k * L, all<T>(0));
+            send_back(s, panel, blocks, first, rows);
+            for (int m = 0; m < rows; ++m)
+                for (int u = 0; u < blocks; ++u) {
+                    const int64_t at = split_.sequence(first + m) * run_.hidden + (panel + u) * L;
+                    put(run_.d_h_start + at, load(sums_ + (m * blocks + u) * L),
+                        run_.lanes(panel + u));
+                }
+        });
     }
 
-    static Vector<T> any(const T *from, int lanes) {
+    static Vector<T> get(const T *from, int lanes) {
         return lanes == L ? load(from) : load<false>(from, lanes);
     }
     static void put(T *to, Vector<T> v, int lanes) {
@@ -149,7 +161,7 @@ class Backward {
     const Split &split_;
     const T *const packed_;
     double *const norms_;  // [R][unit block][2], NULL: not kept
-    alignas(kBytes) T sums_[kMaxRows * kMaxVectors * L];
+    alignas(kBytes) T sums_[kGroup * kMaxVectors * L];
 };
 
 // The number of rows that a run touches is at most this, whatever their layout.
@@ -175,7 +187,7 @@ void backward(const Run<T> &run) {
     }
     Barrier barrier;
     in_parallel(run.plain.threads, [&](int thread, int threads) {
-        const Split split(run, Cell::gates, rows_for(kMaxVectors), thread, threads);
+        const Split split(run, Cell::gates, thread, threads);
         const bool shared = split.team == 1;
         const int64_t blocks = run.blocks();
         int64_t first = split.first_unit_block, last = split.last_unit_block;

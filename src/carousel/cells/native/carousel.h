@@ -36,12 +36,12 @@ enum {
     CAROUSEL_COUPLED = 1 << 11,
     CAROUSEL_PEEPHOLE = 1 << 12, /* i, f see c_{t-1}, o sees c_t */
 
-    CAROUSEL_G_TANH = 0 << 16, /* squashing of the cell's input */
+    CAROUSEL_G_TANH = 0 << 16,     /* squashing of the cell's input */
     CAROUSEL_G_LOGISTIC = 1 << 16, /* 4 sigmoid - 2 */
     CAROUSEL_G_IDENTITY = 2 << 16,
     CAROUSEL_G_MASK = 3 << 16,
 
-    CAROUSEL_H_TANH = 0 << 18, /* squashing of the cell's output */
+    CAROUSEL_H_TANH = 0 << 18,     /* squashing of the cell's output */
     CAROUSEL_H_LOGISTIC = 1 << 18, /* 2 sigmoid - 1 */
     CAROUSEL_H_IDENTITY = 2 << 18,
     CAROUSEL_H_MASK = 3 << 18,
@@ -51,16 +51,16 @@ enum {
 
 typedef struct carousel_run {
     /* Shape. */
-    int64_t steps;              /* T */
-    int64_t batch;              /* B */
-    int64_t hidden;             /* H */
-    int64_t row_stride;         /* rows between one sequence and the next */
-    const int64_t *first_row;   /* [T] */
-    const int64_t *sequences;   /* [T] the first so many sequences have step t; never increasing */
-    int32_t reverse;            /* 1: from step T-1 to step 0 */
-    int32_t cell;               /* bits above */
-    int32_t threads;            /* at most so many */
-    int32_t packed_rows;        /* reserved, 0 */
+    int64_t steps;            /* T */
+    int64_t batch;            /* B */
+    int64_t hidden;           /* H */
+    int64_t row_stride;       /* rows between one sequence and the next */
+    const int64_t *first_row; /* [T] */
+    const int64_t *sequences; /* [T] the first so many sequences have step t; never increasing */
+    int32_t reverse;          /* 1: from step T-1 to step 0 */
+    int32_t cell;             /* bits above */
+    int32_t threads;          /* at most so many */
+    int32_t packed_rows;      /* reserved, 0 */
 
     /* Parameters. */
     const void *w_hh;     /* [G*H, H]; NULL: gates hold the recurrent products already */
@@ -106,9 +106,9 @@ int32_t carousel_forward_f64(const carousel_run *run);
 int32_t carousel_backward_f32(const carousel_run *run);
 int32_t carousel_backward_f64(const carousel_run *run);
 
-int32_t carousel_abi(void);         /* CAROUSEL_ABI of the library */
-const char *carousel_target(void);  /* "avx512", "avx2", "baseline": what this machine runs */
-int32_t carousel_openmp(void);      /* 1: built with OpenMP */
+int32_t carousel_abi(void);        /* CAROUSEL_ABI of the library */
+const char *carousel_target(void); /* "avx512", "avx2", "baseline": what this machine runs */
+int32_t carousel_openmp(void);     /* 1: built with OpenMP */
 
 /* Billions of multiply-adds a second that `threads` threads reach in registers alone. */
 double carousel_fma_peak_f32(int32_t threads);

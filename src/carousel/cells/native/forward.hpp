@@ -40,35 +40,32 @@ void forward_steps(const Run<T> &run, const Cell &cell, const Split &split, cons
                    Barrier &barrier) {
     constexpr int L = kLanes<T>, G = Cell::gates, width = Cell::width;
     const T *const states = run.w_hh ? run.h : run.h_in;
-    alignas(kBytes) T sums[kMaxRows * kMaxVectors * L];
+    alignas(kBytes) T sums[kGroup * kMaxVectors * L];
+    const T *h_before[kGroup];
     for (int64_t s = 0; s < run.steps; ++s) {
-        const int64_t present = run.sequences(s), continued = run.continued(s);
-        for (int64_t panel = split.first_unit_block; panel < split.last_unit_block; panel += width) {
+        const int64_t present = split.among(run.sequences(s)), continued = run.continued(s);
+        for (int64_t panel = split.first_unit_block; panel < split.last_unit_block;
+             panel += width) {
             const int64_t left = split.last_unit_block - panel;
-            const int blocks = left < width ? static_cast<int>(left) : width;
+            const int blocks = left < width ? static_cast<int>(left) : width, vectors = blocks * G;
             const T *weights = packed + panel * G * L * run.hidden;
-            for (int64_t r = split.first_row_block; r < split.row_blocks; r += split.row_block_step) {
-                const int64_t first = split.row(r, run.batch);
-                int64_t last = split.row(r + 1, run.batch);
-                last = last < present ? last : present;
-                if (first >= last) break;
-                const int rows = static_cast<int>(last - first);
-                const T *h_before[kMaxRows];
+            for (int64_t first = 0; first < present; first += kGroup) {
+                const int rows =
+                    present - first < kGroup ? static_cast<int>(present - first) : kGroup;
                 for (int m = 0; m < rows; ++m) {
-                    const int64_t b = first + m;
+                    const int64_t b = split.sequence(first + m), row = run.row(s, b);
                     h_before[m] = run.before(states, run.h_start, s, b, b < continued);
                     for (int u = 0; u < blocks; ++u)
-                        cell.start(run.row(s, b), panel + u, sums + (m * blocks + u) * G * L);
+                        cell.start(row, panel + u, sums + (m * vectors + u * G) * L);
                 }
-                if (run.w_hh)
-                    multiply_for<T>(rows, blocks * G)(h_before, weights, run.hidden, sums);
+                if (run.w_hh) multiply_group(h_before, rows, weights, vectors, run.hidden, sums);
                 for (int m = 0; m < rows; ++m) {
-                    const int64_t b = first + m;
+                    const int64_t b = split.sequence(first + m), row = run.row(s, b);
                     const T *c_before =
                         run.c ? run.before(run.c, run.c_start, s, b, b < continued) : nullptr;
                     for (int u = 0; u < blocks; ++u)
-                        cell.finish(run.row(s, b), panel + u, h_before[m], c_before,
-                                    sums + (m * blocks + u) * G * L);
+                        cell.finish(row, panel + u, h_before[m], c_before,
+                                    sums + (m * vectors + u * G) * L);
                 }
             }
         }
@@ -94,7 +91,7 @@ void forward(const Run<T> &run) {
     T *packed = static_cast<T *>(run.plain.scratch);
     Barrier barrier;
     in_parallel(run.plain.threads, [&](int thread, int threads) {
-        const Split split(run, Cell::gates, rows_for(Cell::gates * Cell::width), thread, threads);
+        const Split split(run, Cell::gates, thread, threads);
         if (run.w_hh) {
             const bool shared = split.team == 1;
             const int64_t blocks = run.blocks(), panels = (blocks + Cell::width - 1) / Cell::width;

@@ -5,10 +5,12 @@
 
 namespace carousel::CAROUSEL_TARGET {
 
-constexpr int kMaxRows = 8;     // of a block
+constexpr int kMaxRows = 8;     // in registers at once
 constexpr int kMaxVectors = 4;  // side by side in a panel
+constexpr int kGroup = 48;      // rows that go through a panel together
+constexpr int64_t kDepth = 64;  // rows of a panel that stay in the nearest cache meanwhile
 
-// How many rows a block may have, so that all sums stay in registers beside a panel's row.
+// How many rows can have all their sums in registers beside a row of the panel.
 constexpr int rows_for(int vectors) {
     const int rows = (kRegisters - vectors - (kRegisters > 16 ? 1 : 0)) / vectors;
     return rows > kMaxRows ? kMaxRows : (rows < 1 ? 1 : rows);
@@ -63,6 +65,24 @@ Multiply<T> multiply_for(int rows, int vectors) {
         case 2: return multiply_of<T, 2, 1, 2, 3, 4, 5, 6, 7, 8>(rows);
         case 3: return multiply_of<T, 3, 1, 2, 3, 4, 5, 6, 7, 8>(rows);
         default: return multiply_of<T, 4, 1, 2, 3, 4, 5, 6, 7, 8>(rows);
+    }
+}
+
+// The same for a group of up to kGroup rows and any K. The panel comes from a far cache once for
+// the group, not once for each block of rows.
+template <class T>
+void multiply_group(const T *const *a, int rows, const T *w, int vectors, int64_t K, T *sums) {
+    if (rows == 0) return;
+    const int most = rows_for(vectors), blocks = (rows + most - 1) / most;
+    for (int64_t k = 0; k < K; k += kDepth) {
+        const int64_t depth = k + kDepth < K ? kDepth : K - k;
+        for (int block = 0; block < blocks; ++block) {
+            const int first = block * rows / blocks, last = (block + 1) * rows / blocks;
+            const T *from[kMaxRows];
+            for (int m = first; m < last; ++m) from[m - first] = a[m] + k;
+            multiply_for<T>(last - first, vectors)(from, w + k * vectors * kLanes<T>, depth,
+                                                   sums + first * vectors * kLanes<T>);
+        }
     }
 }
 

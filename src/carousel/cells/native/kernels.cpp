@@ -33,7 +33,8 @@ void dispatch(const carousel_run *plain) {
         case CAROUSEL_GRU: return Direction::template go<T, Gru<T>>(run);
         default: break;
     }
-    const int absent = !!(cell & CAROUSEL_NO_I) + !!(cell & CAROUSEL_NO_F) + !!(cell & CAROUSEL_NO_O);
+    const int absent =
+        !!(cell & CAROUSEL_NO_I) + !!(cell & CAROUSEL_NO_F) + !!(cell & CAROUSEL_NO_O);
     if (absent == 1) return Direction::template go<T, Lstm<T, 3, false>>(run);
     const int32_t beside = CAROUSEL_PEEPHOLE | CAROUSEL_G_MASK | CAROUSEL_H_MASK;
     if (cell & beside) return Direction::template go<T, Lstm<T, 4, false>>(run);
@@ -76,8 +77,12 @@ double fma_peak(int32_t threads, double (*seconds)()) {
 }  // namespace
 
 const Target target = {
-    dispatch<float, Forwards>,  dispatch<double, Forwards>, dispatch<float, Backwards>,
-    dispatch<double, Backwards>, fma_peak<float>,           fma_peak<double>,
+    dispatch<float, Forwards>,
+    dispatch<double, Forwards>,
+    dispatch<float, Backwards>,
+    dispatch<double, Backwards>,
+    fma_peak<float>,
+    fma_peak<double>,
 };
 
 }  // namespace carousel::CAROUSEL_TARGET

@@ -62,7 +62,7 @@ struct Run {
     }
 
     int64_t blocks() const { return (hidden + kLanes<T> - 1) / kLanes<T>; }  // of units
-    int lanes(int64_t block) const {  // of a block of units
+    int lanes(int64_t block) const {                                         // of a block of units
         const int64_t left = hidden - block * kLanes<T>;
         return left < kLanes<T> ? static_cast<int>(left) : kLanes<T>;
     }

@@ -37,9 +37,9 @@ struct Simd<float> {
     static constexpr int mantissa_bits = 23, bias = 127;
     static constexpr float rounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
     static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
-    static constexpr float exp_range = 87.0f;    // where exp is a normal number
-    static constexpr float tanh_range = 9.25f;   // beyond it tanh rounds to +-1
-    static constexpr int terms = 7;              // of the series of expm1 for |r| <= ln(2) / 2
+    static constexpr float exp_range = 87.0f;   // where exp is a normal number
+    static constexpr float tanh_range = 9.25f;  // beyond it tanh rounds to +-1
+    static constexpr int terms = 7;             // of the series of expm1 for |r| <= ln(2) / 2
 };
 
 template <>
@@ -126,9 +126,20 @@ CAROUSEL_INLINE Exponential<T> exponential(Vector<T> x) {
     bits = (bits << S::mantissa_bits) + static_cast<typename S::Whole>(one);
     Exponential<T> e;
     __builtin_memcpy(&e.scale, &bits, sizeof bits);
-    constexpr T factorial[] = {1.,       1.,         1. / 2,       1. / 6,        1. / 24,
-                               1. / 120, 1. / 720,   1. / 5040,    1. / 40320,    1. / 362880,
-                               1. / 3628800, 1. / 39916800, 1. / 479001600, 1. / 6227020800.};
+    constexpr T factorial[] = {1.,
+                               1.,
+                               1. / 2,
+                               1. / 6,
+                               1. / 24,
+                               1. / 120,
+                               1. / 720,
+                               1. / 5040,
+                               1. / 40320,
+                               1. / 362880,
+                               1. / 3628800,
+                               1. / 39916800,
+                               1. / 479001600,
+                               1. / 6227020800.};
     Vector<T> series = all<T>(factorial[S::terms]);
     for (int k = S::terms - 1; k >= 2; --k) series = series * r + all<T>(factorial[k]);
     e.rest = series * (r * r) + r;

@@ -11,31 +11,27 @@ namespace carousel::CAROUSEL_TARGET {
 // its part of the weights in its own cache and all wait for each other once a step.
 struct Split {
     int64_t first_unit_block, last_unit_block;  // of this thread
-    int64_t row_blocks, first_row_block, row_block_step;
-    int team;  // how many wait for each other
+    int64_t first_sequence, sequence_step;      // of this thread: every so many, so that those of a
+                                                // ragged batch end evenly
+    int team;                                   // how many threads wait for each other
 
     template <class T>
-    Split(const Run<T> &run, int gates, int rows, int thread, int threads) {
+    Split(const Run<T> &run, int gates, int thread, int threads)
+        : first_unit_block(0),
+          last_unit_block(run.blocks()),
+          first_sequence(0),
+          sequence_step(1),
+          team(1) {
+        if (threads == 1) return;
         const int64_t weights = gates * run.hidden * run.hidden;
         const int64_t cached = 640 * 1024 / static_cast<int64_t>(sizeof(T));
         const int64_t worth_waiting = 40000;  // multiply-adds of a step, of all threads together
         const bool elementwise = run.w_hh == nullptr && run.d_a == nullptr;
-        const bool by_rows =
-            run.batch >= 4 * threads && (weights <= cached || run.batch >= 32 * threads);
-        const bool by_units =
-            run.blocks() >= threads && (elementwise || run.batch * weights >= worth_waiting);
-        first_unit_block = 0;
-        last_unit_block = run.blocks();
-        first_row_block = 0;
-        row_block_step = 1;
-        team = 1;
-        row_blocks = (run.batch + rows - 1) / rows;
-        if (threads == 1) return;
-        if (by_rows) {
-            row_blocks = (row_blocks + threads - 1) / threads * threads;
-            first_row_block = thread;
-            row_block_step = threads;
-        } else if (by_units) {
+        if (run.batch >= 4 * threads && (weights <= cached || elementwise)) {
+            first_sequence = thread;
+            sequence_step = threads;
+        } else if (run.blocks() >= threads &&
+                   (elementwise || run.batch * weights >= worth_waiting)) {
             first_unit_block = run.blocks() * thread / threads;
             last_unit_block = run.blocks() * (thread + 1) / threads;
             team = elementwise ? 1 : threads;
@@ -44,8 +40,11 @@ struct Split {
         }
     }
 
-    // The sequences of a block, [first, last), before those that have ended are left out.
-    int64_t row(int64_t row_block, int64_t batch) const { return row_block * batch / row_blocks; }
+    // The j-th sequence of this thread, and how many of the first `sequences` are its own.
+    int64_t sequence(int64_t j) const { return first_sequence + j * sequence_step; }
+    int64_t among(int64_t sequences) const {
+        return (sequences - first_sequence + sequence_step - 1) / sequence_step;
+    }
 };
 
 }  // namespace carousel::CAROUSEL_TARGET

@@ -14,9 +14,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from carousel.cells._cell import Cell, Linearisation, State, Trajectory, Weights
+from carousel.cells import _codes
+from carousel.cells._cell import (
+    Cell,
+    Linearisation,
+    State,
+    Trajectory,
+    Weights,
+    never_truncated,
+)
 from carousel.cells._derivatives import d_identity, d_relu, d_sigmoid, d_tanh
-from carousel.cells._products import pre_activations
+from carousel.cells._products import pre_activations as products
 
 __all__ = ["RNN"]
 
@@ -27,6 +35,12 @@ NONLINEARITIES: dict[str, tuple[Function, Function]] = {  # phi, phi' from the o
     "relu": (torch.relu, d_relu),
     "sigmoid": (torch.sigmoid, d_sigmoid),
     "identity": (torch.clone, d_identity),
+}
+CODES = {
+    "tanh": _codes.TANH,
+    "relu": _codes.RELU,
+    "sigmoid": _codes.SIGMOID,
+    "identity": _codes.IDENTITY,
 }
 
 
@@ -46,24 +60,35 @@ def replay(phi: Function, x: Tensor, h_prev: Tensor, start: State, weights: Weig
         start: (h_0 [B, H],), already the first row of ``h_prev``.
         weights: of this layer and direction.
     """
-    a = pre_activations(x, h_prev, weights)
-    h = phi(a)
+    h = phi(products(x, h_prev, weights))
     return Trajectory(
         h_prev=h_prev,
         c_prev=None,
         h=h,
         c=None,
         gates={"h": h},
-        pre_activations={"h": a},
     )
 
 
-def linearise(d_phi: Function, trajectory: Trajectory, weights: Weights) -> Linearisation:
+def pre_activations(x: Tensor, trajectory: Trajectory, weights: Weights) -> dict[str, Tensor]:
+    """The argument a [T, B, H] of the nonlinearity, by the name of what it gives."""
+    return {"h": products(x, trajectory.h_prev, weights)}
+
+
+def unprojected(trajectory: Trajectory) -> Tensor:
+    """h_t [T, B, H], the one activation."""
+    return trajectory.gates["h"]
+
+
+def linearise(
+    d_phi: Function, trajectory: Trajectory, weights: Weights, truncated: bool = False
+) -> Linearisation:
     """The derivative of each step, in the reverse order of ``step``.
 
     h_t = phi(a)                 d_a = d_h * phi'(a)
     a = ... + W_hh h_{t-1}       d_h_{t-1} = d_a @ W_hh
     """
+    never_truncated("RNN", truncated)
     return Linearisation(
         from_h=d_phi(trajectory.h).unsqueeze(-2),
         from_c=None,
@@ -82,6 +107,9 @@ RNN: dict[str, Cell] = {
         step=partial(step, phi),
         replay=partial(replay, phi),
         linearise=partial(linearise, d_phi),
+        pre_activations=pre_activations,
+        unprojected=unprojected,
+        native_code=_codes.RNN | CODES[name],
     )
     for name, (phi, d_phi) in NONLINEARITIES.items()
 }

@@ -1,0 +1,387 @@
+"""A run on the native core: the loop over time in C++, the products over all steps in torch.
+
+Same contract as ``_plain.py``: ``native_forward(run, keep)`` and ``native_backward(..)``. The core
+knows no projection. With h_t = W_hr m_t the recurrence is one of m alone,
+
+    a_t = W_ih x_t + b + (W_hh W_hr) m_{t-1},    and W_hh h_0 in the place of the product at first,
+
+so the core runs m, and h and its gradients follow from products over all steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from carousel.cells import _native
+from carousel.cells._cell import Cell, State, Trajectory, Weights
+from carousel.cells._codes import TRUNCATED
+from carousel.cells._plain import d_peephole, trajectory_of
+from carousel.cells._run import INPUTS, Arriving, Gradients, Passed, Run, Totalling, norms_of
+
+__all__ = ["NativeSteps", "native_backward", "native_forward", "native_replay", "runs_natively"]
+
+DTYPES = {torch.float32: "f32", torch.float64: "f64"}
+SCRATCH_ALIGNMENT = 64  # bytes
+
+
+def runs_natively(run: Run) -> bool:
+    """Whether the core can take this run: on the CPU, in a dtype it knows, and it is loaded."""
+    return len(run.h_0) > 0 and _takes(run.x)
+
+
+def _takes(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in DTYPES and _native.library() is not None
+
+
+def native_forward(run: Run, keep: bool) -> Passed:
+    """The run forward; ``keep``: with all that the run backward needs."""
+    weights, cell = run.weights, run.cell
+    units = weights.w_ih.shape[0] // len(cell.gates)
+    gates = _input_part(run)
+    rows = gates.shape[:-1]
+    w_hh, h_0 = weights.w_hh, run.h_0
+    if weights.w_hr is not None:
+        gates = _with_first_product(run, gates)
+        w_hh, h_0 = w_hh @ weights.w_hr, h_0.new_zeros(len(h_0), units)
+    h, h_n = gates.new_empty(*rows, units), gates.new_empty(len(h_0), units)
+    q = gates.new_empty(*rows, units) if _has_q(run) else None
+    c = gates.new_empty(*rows, units) if cell.has_c else None
+    c_n = None if run.c_0 is None else run.c_0.new_empty(run.c_0.shape)
+    _call(
+        run, "forward", units,
+        w_hh=w_hh, peephole=weights.peephole, b_hn=_b_hn(run), h_start=h_0, c_start=run.c_0,
+        gates=gates, q=q, h=h, c=c, h_end=h_n, c_end=c_n,
+    )  # fmt: skip
+    if weights.w_hr is not None:
+        h, h_n = h @ weights.w_hr.T, h_n @ weights.w_hr.T
+    if not keep:
+        return Passed(h, h_n, c_n)
+    kept = None if cell.gates == ("h",) else gates.unflatten(-1, (len(cell.gates), units))
+    return Passed(h, h_n, c_n, gates=kept, q=q, c=c)
+
+
+def native_backward(
+    run: Run, passed: Passed, arriving: Arriving, needs: Sequence[bool], totals: Totalling
+) -> Gradients:
+    """The run backward; the arguments are those of ``plain_backward``."""
+    cell, weights = run.cell, run.weights
+    needed = {name for name, need in zip(INPUTS, needs, strict=True) if need}
+    count = len(cell.gates)
+    units = weights.w_ih.shape[0] // count
+    rows = passed.output.shape[:-1]
+    empty = passed.output.new_empty
+    projected = None if weights.w_hr is None else _Projected.of(run, passed, arriving)
+    h, w_hh, h_0, inside = passed.output, weights.w_hh, run.h_0, arriving
+    if projected is not None:
+        h, w_hh, h_0, inside = projected.m, projected.w_hh, projected.m_0, projected.arriving
+    d_a = empty(*rows, count, units)
+    d_q = empty(*rows, count, units) if _has_q(run) else None
+    in_core = totals == "norms" and projected is None
+    d_h = empty(*rows, units) if totals == "full" and projected is None else None
+    d_c = empty(*rows, units) if totals and not in_core and cell.has_c else None
+    norms = empty(*rows, 2, dtype=torch.float64) if in_core else None
+    d_h_0 = empty(len(h_0), units)
+    d_c_0 = None if run.c_0 is None else run.c_0.new_empty(run.c_0.shape)
+    _call(
+        run, "backward", units,
+        w_hh=w_hh, peephole=weights.peephole, h_start=h_0, c_start=run.c_0,
+        gates=passed.gates, q=passed.q, h=h, c=passed.c,
+        d_output=inside.output, d_h_end=inside.h_n, d_c_end=inside.c_n,
+        d_a=d_a, d_q=d_q, d_h_start=d_h_0, d_c_start=d_c_0, d_h=d_h, d_c=d_c, norms=norms,
+    )  # fmt: skip
+    at_input = d_a.flatten(-2)
+    at_state = at_input if d_q is None else d_q.flatten(-2)
+    found = _products(run, passed, at_input, at_state, needed)
+    if projected is not None:
+        d_h, d_h_0 = projected.totals(run, arriving, at_state)
+        if "w_hr" in needed:
+            found["w_hr"] = _flat(d_h).T @ _flat(projected.m)
+    if "peephole" in needed:
+        found["peephole"] = d_peephole(run, trajectory_of(run, passed), d_a)
+    if totals == "full" or "h_0" in needed:
+        found["h_0"] = d_h_0
+    if (totals == "full" or "c_0" in needed) and d_c_0 is not None:
+        found["c_0"] = d_c_0
+    if norms is not None:
+        return Gradients(**found, norms=norms.sqrt_())
+    if totals == "norms":
+        assert d_h is not None
+        return Gradients(**found, norms=norms_of(d_h, d_c))
+    if not totals:
+        return Gradients(**found)
+    return Gradients(**found, d_h=d_h, d_c=d_c, d_a=d_a)
+
+
+def _input_part(run: Run) -> Tensor:
+    """W_ih x + biases for all steps, [.., G*H]: where the core adds the rest."""
+    weights = run.weights
+    bias = weights.b_ih
+    if bias is not None and weights.b_hh is not None:
+        bias = bias + weights.b_hh
+        if _has_q(run):  # r multiplies the candidate's own
+            units = len(bias) // 3
+            assert weights.b_ih is not None
+            bias[2 * units :] = weights.b_ih[2 * units :]
+    return torch.nn.functional.linear(run.x, weights.w_ih, bias).contiguous()
+
+
+def _has_q(run: Run) -> bool:
+    return run.cell.name == "GRU"
+
+
+def _b_hn(run: Run) -> Tensor | None:
+    b_hh = run.weights.b_hh
+    return b_hh[2 * len(b_hh) // 3 :] if _has_q(run) and b_hh is not None else None
+
+
+def _products(
+    run: Run, passed: Passed, at_input: Tensor, at_state: Tensor, needed: set[str]
+) -> dict[str, Tensor]:
+    """The gradients that are one product over all steps, from those on the pre-activations."""
+    found: dict[str, Tensor] = {}
+    if "x" in needed:
+        found["x"] = at_input @ run.weights.w_ih
+    if "w_ih" in needed:
+        found["w_ih"] = _flat(at_input).T @ _flat(run.x)
+    if "w_hh" in needed:
+        found["w_hh"] = _d_w_hh(run, passed, at_state)
+    if "b_ih" in needed:
+        found["b_ih"] = _flat(at_input).sum(0)
+    if "b_hh" in needed:
+        same = at_state is at_input and "b_ih" in found
+        found["b_hh"] = found["b_ih"].clone() if same else _flat(at_state).sum(0)
+    return found
+
+
+def _d_w_hh(run: Run, passed: Passed, at_state: Tensor) -> Tensor:
+    """Sum over all rows of d_a_t h_{t-1}^T."""
+    h = passed.output
+    if run.sizes is not None or run.batch_first:
+        return _flat(at_state).T @ _flat(run.before(h, run.h_0))
+    # Time first, the states before are the rows themselves, moved by one step.
+    first, others, before = at_state[0], at_state[1:], h[:-1]
+    if run.reverse:
+        first, others, before = at_state[-1], at_state[:-1], h[1:]
+    return torch.addmm(first.T @ run.h_0, _flat(others).T, _flat(before))
+
+
+def _flat(rows: Tensor) -> Tensor:
+    return rows.reshape(-1, rows.shape[-1])
+
+
+# Projection.
+
+
+def _with_first_product(run: Run, gates: Tensor) -> Tensor:
+    """Add W_hh h_0 to each sequence's first step."""
+    first = run.h_0 @ run.weights.w_hh.T
+    flat = _flat(gates)
+    flat.index_add_(0, _first_rows(run), first)
+    return gates
+
+
+def _first_rows(run: Run) -> Tensor:
+    """The row of each sequence's first step in the order of the run, [B]."""
+    batch = torch.arange(len(run.h_0))
+    first_row, sequences, stride = _layout(run)
+    if not run.reverse:
+        return first_row[0] + batch * stride
+    lengths = (sequences.unsqueeze(1) > batch).sum(0)
+    return first_row[lengths - 1] + batch * stride
+
+
+@dataclass(frozen=True)
+class _Projected:
+    """A run of m instead of h = W_hr m."""
+
+    m: Tensor  # [.., H]
+    m_0: Tensor  # [B, H] zero: what h_0 gives stands in the first step's input
+    w_hh: Tensor  # [G*H, H]
+    arriving: Arriving
+
+    @staticmethod
+    def of(run: Run, passed: Passed, arriving: Arriving) -> _Projected:
+        w_hr = run.weights.w_hr
+        assert w_hr is not None
+        m = run.cell.unprojected(trajectory_of(run, passed))
+        inside = replace(
+            arriving,
+            output=None if arriving.output is None else arriving.output @ w_hr,
+            h_n=None if arriving.h_n is None else arriving.h_n @ w_hr,
+        )
+        return _Projected(
+            m, m.new_zeros(len(run.h_0), m.shape[-1]), run.weights.w_hh @ w_hr, inside
+        )
+
+    def totals(self, run: Run, arriving: Arriving, d_a: Tensor) -> tuple[Tensor, Tensor]:
+        """dL/dh_t in total [.., P] and dL/dh_0 [B, P]: what arrives, and d_a_{t+1} W_hh."""
+        back = d_a @ run.weights.w_hh
+        if run.truncated:
+            back = torch.zeros_like(back)
+        d_h_n = torch.zeros_like(run.h_0) if arriving.h_n is None else arriving.h_n
+        later = replace(run, reverse=not run.reverse).before(back, d_h_n)
+        d_h = later if arriving.output is None else later + arriving.output
+        return d_h, _flat(back)[_first_rows(run)]
+
+
+# Along a trajectory that is known.
+
+
+def native_replay(
+    cell: Cell, x: Tensor, h_prev: Tensor, start: State, weights: Weights
+) -> Trajectory | None:
+    """``cell.replay`` by the core, where every h_{t-1} is known; None where it cannot."""
+    if not _takes(x):
+        return None
+    run = Run(cell, weights, x, start[0], start[1] if cell.has_c else None)
+    steps, batch = x.shape[:2]
+    units = weights.w_ih.shape[0] // len(cell.gates)
+    h_prev = h_prev.contiguous()
+    if _has_q(run):
+        gates = torch.nn.functional.linear(x, weights.w_ih, weights.b_ih).contiguous()
+        back = torch.nn.functional.linear(h_prev, weights.w_hh, weights.b_hh)
+        gates[..., : 2 * units] += back[..., : 2 * units]
+        q = back[..., 2 * units :].contiguous()
+    else:
+        gates, q = _input_part(run), None
+        _flat(gates).addmm_(_flat(h_prev), weights.w_hh.T)
+    h = gates.new_empty(steps, batch, units)
+    c = gates.new_empty(steps + 1, batch, units) if cell.has_c else None
+    if c is not None:
+        c[0] = start[1]
+    _call(
+        run, "forward", units,
+        peephole=weights.peephole, h_start=h_prev[0], c_start=None if c is None else c[0],
+        gates=gates, q=q, h=h, c=None if c is None else c[1:],
+        h_in=h_prev[1:] if weights.w_hr is None and steps > 1 else h,
+    )  # fmt: skip
+    stacked = gates.unflatten(-1, (len(cell.gates), units))
+    if cell.gates == ("h",):
+        stacked = h.unsqueeze(-2)
+    return Trajectory(
+        h_prev=h_prev,
+        c_prev=None if c is None else c[:-1],
+        h=h if weights.w_hr is None else h @ weights.w_hr.T,
+        c=None if c is None else c[1:],
+        gates=dict(zip(cell.gates, stacked.unbind(-2), strict=True)),
+        recurrent_n=q,
+        stacked=stacked,
+    )
+
+
+class NativeSteps:
+    """The way back along a trajectory through the core; see ``Steps`` in _adjoint.py."""
+
+    block = 512
+
+    def __init__(
+        self, cell: Cell, trajectory: Trajectory, weights: Weights, truncated: bool
+    ) -> None:
+        self.has_c, self.truncated = cell.has_c, truncated
+        self.trajectory, self.cell, self.weights = trajectory, cell, weights
+        stacked = trajectory.stacked
+        assert stacked is not None
+        self.gates = stacked.contiguous()
+        self.units = self.outputs = stacked.shape[-1]
+        self.found = torch.empty_like(self.gates)  # d_a
+        self.at_state = torch.empty_like(self.gates) if trajectory.recurrent_n is not None else None
+
+    @staticmethod
+    def can_take(trajectory: Trajectory, weights: Weights) -> bool:
+        """Whether the core knows this trajectory: it made it, and there is no projection."""
+        return trajectory.stacked is not None and weights.w_hr is None and _takes(trajectory.h)
+
+    def advance(
+        self,
+        start: int,
+        stop: int,
+        v: tuple[Tensor, Tensor | None],
+        into: tuple[Tensor, Tensor | None],
+        d_h: Tensor,
+        d_c: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """From the gradient at step stop-1 to the one before step start; see ``Steps``."""
+        along, place = self.trajectory, slice(start, stop)
+        c_0 = None if along.c_prev is None else along.c_prev[start]
+        run = Run(
+            self.cell, self.weights, along.h[place], along.h_prev[start], c_0,
+            truncated=self.truncated,
+        )  # fmt: skip
+        d_h_start = torch.empty_like(d_h[0])
+        d_c_start = None if d_c is None else torch.empty_like(d_c[0])
+        q = along.recurrent_n
+        _call(
+            run, "backward", self.units,
+            w_hh=self.weights.w_hh, peephole=self.weights.peephole,
+            h_start=along.h_prev[start], c_start=c_0,
+            gates=self.gates[place], q=None if q is None else q[place],
+            h=along.h[place], c=None if along.c is None else along.c[place],
+            d_output=_with_nothing_last(into[0]),
+            d_cell=None if into[1] is None else _with_nothing_last(into[1]),
+            d_h_end=v[0], d_c_end=v[1], d_a=self.found[place],
+            d_q=None if self.at_state is None else self.at_state[place],
+            d_h_start=d_h_start, d_c_start=d_c_start, d_h=d_h, d_c=d_c,
+        )  # fmt: skip
+        return d_h_start, d_c_start
+
+    def d_a(self, d_h: Tensor, d_c: Tensor | None) -> Tensor:  # noqa: ARG002 (another way needs them)
+        """The gradient on the pre-activations, where the input meets them, [T, B, G, H]."""
+        return self.found
+
+
+def _with_nothing_last(rows: Tensor) -> Tensor:
+    return torch.cat([rows, rows.new_zeros(1, *rows.shape[1:])])
+
+
+# The call.
+
+
+@lru_cache(maxsize=64)
+def _even_layout(steps: int, batch: int, batch_first: bool) -> tuple[Tensor, Tensor, int]:
+    first_row = torch.arange(steps) * (1 if batch_first else batch)
+    return first_row, torch.full((steps,), batch), steps if batch_first else 1
+
+
+def _layout(run: Run) -> tuple[Tensor, Tensor, int]:
+    """Where the rows are: of each step the first [T] and how many [T], and from one to the next."""
+    if run.batch_sizes is None:
+        return _even_layout(run.steps, len(run.h_0), run.batch_first)
+    sizes = run.batch_sizes.contiguous()
+    return sizes.cumsum(0) - sizes, sizes, 1
+
+
+def _call(run: Run, direction: str, units: int, **arrays: Tensor | None) -> None:
+    """Hand the arrays to the core. Those that it only reads are copied where they have gaps."""
+    core = _native.library()
+    assert core is not None
+    first_row, sequences, row_stride = _layout(run)
+    kept = {name: tensor.contiguous() for name, tensor in arrays.items() if tensor is not None}
+    fields = _native.Run(
+        steps=run.steps,
+        batch=len(run.h_0),
+        hidden=units,
+        row_stride=row_stride,
+        first_row=first_row.data_ptr(),
+        sequences=sequences.data_ptr(),
+        reverse=run.reverse,
+        cell=run.cell.native_code | (TRUNCATED if run.truncated else 0),
+        threads=_native.threads(),
+        **{name: tensor.data_ptr() for name, tensor in kept.items()},
+    )
+    size = core.carousel_scratch_bytes(fields, direction == "backward", run.x.element_size())
+    scratch = _scratch(size)
+    fields.scratch = -(-scratch.data_ptr() // SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT
+    wrong = getattr(core, f"carousel_{direction}_{DTYPES[run.x.dtype]}")(fields)
+    if wrong:
+        name = _native.Run._fields_[wrong - 1][0]
+        raise AssertionError(f"the native core cannot use the field {name!r} of {run.cell.name}")
+
+
+def _scratch(size: int) -> Tensor:
+    """Memory for the core, its content does not matter."""
+    return torch.empty(size + SCRATCH_ALIGNMENT, dtype=torch.uint8)

@@ -1,0 +1,150 @@
+"""The norms of all total gradients, at next to no cost, for watching whole trainings.
+
+Carousel's own layers compute every dL/dh_t and dL/dc_t on their way back. Their norms are small
+enough to be kept at each training step, where the gradients themselves are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch.utils.hooks import RemovableHandle
+
+from carousel._errors import CarouselError
+from carousel.cells import Passage, Saved, Totalling, offer
+from carousel.layers import Recurrent
+
+__all__ = ["LayerNorms", "NormWatcher", "watch_norms"]
+
+
+@dataclass(frozen=True)
+class LayerNorms:
+    """Euclidean norms over the units, of one layer in one direction in one backward pass."""
+
+    d_h: Tensor  # [T, B] float64  ||dL/dh_t||, in total; 0 at padding
+    d_c: Tensor | None  # [T, B] float64  ||dL/dc_t||; None without c
+
+
+def watch_norms(model: nn.Module) -> NormWatcher:
+    """Keep the norms of all total gradients over time, of Carousel's own layers.
+
+    Use as a context manager; ``watcher.norms`` holds those of the last backward pass:
+
+        with carousel.watch_norms(model) as watcher:
+            loss_fn(model(x), y).backward()
+        watcher.norms["lstm.l0"].d_h        # [T, B]
+
+    Each is computed inside the layer's own backward pass, in float64 from the layer's gradients.
+    Those are in the layer's dtype, so in float32 a norm below about 1e-38 shows as 0: ``watch``
+    follows such gradients on a scale of their own.
+
+    Args:
+        model: holds at least one ``carousel.RNN``, ``LSTM`` or ``GRU``.
+
+    Raises:
+        CarouselError: it holds none; ``carousel.accelerate(model)`` makes them of torch's layers.
+    """
+    return NormWatcher(model)
+
+
+class NormWatcher:
+    """See ``watch_norms``."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._names = {
+            module: name for name, module in model.named_modules() if isinstance(module, Recurrent)
+        }
+        if not self._names:
+            raise CarouselError(
+                f"{type(model).__name__} holds none of Carousel's own layers, which alone can hand "
+                "out the norms as they go. carousel.accelerate(model) puts them in the place of "
+                "torch.nn.RNN, LSTM and GRU; or use carousel.watch(model), which replays any layer."
+            )
+        self._handle: RemovableHandle | None = None
+        self._pass_id: int | None = None
+        self._found: dict[str, LayerNorms] = {}
+
+    def __enter__(self) -> Self:
+        if self._handle is not None:
+            raise CarouselError("This watcher is already listening. Enter it once.")
+        self._handle = register_module_forward_pre_hook(self._before)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle = None
+
+    @property
+    def norms(self) -> Mapping[str, LayerNorms]:
+        """By layer, of the last backward pass; a layer called several times has its last call."""
+        if not self._found:
+            raise CarouselError(
+                "No backward pass has been heard. Run the forward pass and loss.backward() inside "
+                "`with carousel.watch_norms(model) as watcher:`."
+            )
+        return dict(sorted(self._found.items()))
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if isinstance(module, Recurrent) and module in self._names and self._handle is not None:
+            offer(module, _Listener(self, module, self._names[module], args[0]))
+
+    def take(self, layer: str, norms: LayerNorms) -> None:
+        """Note the norms of a layer in the backward pass that is running."""
+        pass_id = torch._C._current_graph_task_id()  # noqa: SLF001 - torch has no public name
+        if pass_id != self._pass_id:
+            self._pass_id, self._found = pass_id, {}
+        # Backward meets the last call of a layer first.
+        self._found.setdefault(layer, norms)
+
+
+class _Listener:
+    """Hears the runs of one forward of a layer."""
+
+    def __init__(self, watcher: NormWatcher, module: Recurrent, name: str, x: Any) -> None:
+        self.watcher, self.name, self.count = watcher, name, 0
+        self.directions = 2 if module.bidirectional else 1
+        self.packed = x._replace(data=x.data[:, :0]) if isinstance(x, PackedSequence) else None
+
+    def forward(self, saved: Saved) -> _Token:
+        layer, direction = divmod(self.count, self.directions)
+        self.count += 1
+        suffix = f"l{layer}" + ("_reverse" if direction else "")
+        name = f"{self.name}.{suffix}" if self.name else suffix
+        run = saved.run
+        return _Token(self.watcher, name, run.batch_first, run.cell.has_c, self.packed)
+
+
+@dataclass(frozen=True)
+class _Token:
+    watcher: NormWatcher
+    layer: str
+    batch_first: bool
+    has_c: bool
+    packed: PackedSequence | None
+
+    wants: Totalling = "norms"
+
+    def norms(self, norms: Tensor) -> None:
+        if self.packed is not None:
+            norms = pad_packed_sequence(self.packed._replace(data=norms))[0]
+        elif self.batch_first:
+            norms = norms.transpose(0, 1)
+        d_h, d_c = norms.unbind(-1)
+        self.watcher.take(self.layer, LayerNorms(d_h, d_c if self.has_c else None))
+
+    def backward(self, passage: Passage) -> None:
+        """Take totals, which nobody has asked for."""
+        raise AssertionError("norms were asked for")
