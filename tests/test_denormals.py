@@ -40,6 +40,32 @@ with carousel.watch(lstm) as watcher:
     lstm(x)[0][-1].sum().backward()
     watcher.flow
 check("after watch")
+
+# The core, whose threads all flush while they run: shared by sequences, by units, and not at all.
+for batch, hidden in ((16, 24), (3, 120), (2, 9)):
+    for layer in (carousel.RNN, carousel.GRU, carousel.LSTM):
+        for dtype in (torch.float32, torch.float64):
+            module = layer(4, hidden, dtype=dtype)
+            name = f"{layer.__name__}, {batch} sequences, {hidden} units, {dtype}"
+            output, _ = module(torch.randn(20, batch, 4, dtype=dtype))
+            check(f"after {name} forward")
+            output.sum().backward()
+            check(f"after {name} backward")
+
+
+def in_a_thread():
+    module = carousel.LSTM(4, 120)
+    module(torch.randn(20, 3, 4))[0].sum().backward()
+    check("in a thread of its own")
+    done.append(True)
+
+
+done = []
+thread = threading.Thread(target=in_a_thread)
+thread.start()
+thread.join()
+assert done
+check("after that thread")
 print("kept")
 """
 

@@ -53,7 +53,9 @@ class Shape:
         """How many sequences have each step; packed: fewer and fewer, some ending together."""
         if self.layout != "packed":
             return [self.batch] * self.steps
-        return [max(1, self.batch - self.batch * (t // 2 * 2) // self.steps) for t in range(self.steps)]
+        return [
+            max(1, self.batch - self.batch * (t // 2 * 2) // self.steps) for t in range(self.steps)
+        ]
 
 
 def drawn(kind: tuple[str, bool], shape: Shape, dtype: torch.dtype = FLOAT64) -> Run:
@@ -113,12 +115,9 @@ def assert_same_as_plain(run: Run, *, truncated: tuple[bool, ...] = (False,)) ->
     assert_near(found, expected, run)
     up = arriving(run, found)
     for cut in truncated:
-        one = replace(run, truncated=cut)
-        assert_near(
-            native_backward(one, found, up, needs, totals="full"),
-            plain_backward(replace(exact, truncated=cut), expected, up.to(FLOAT64), needs, totals="full"),
-            run,
-        )
+        run, exact = replace(run, truncated=cut), replace(exact, truncated=cut)
+        wanted = plain_backward(exact, expected, up.to(FLOAT64), needs, totals="full")
+        assert_near(native_backward(run, found, up, needs, totals="full"), wanted, run)
 
 
 def assert_near(found: Passed | Gradients, expected: Passed | Gradients, run: Run) -> None:

@@ -23,6 +23,7 @@ from tests.oracles import step_of
 from tests.tolerances import assert_close
 from torch import nn
 
+from carousel import CarouselError
 from carousel.cells import Cell, Scaled, State, Trajectory, adjoint, adjoint_along, native_replay
 from carousel.cells._kernels import native_backward, native_forward, runs_natively
 from carousel.cells._plain import plain_backward
@@ -341,6 +342,21 @@ def test_the_way_back_along_a_trajectory(kind: tuple[str, bool], *, truncated: b
 
 
 # What the core does not take.
+
+
+@pytest.mark.parametrize("name", ["RNN tanh", "GRU"])
+def test_no_truncated_gradient_without_c(name: str) -> None:
+    """Refused as by the plain equations, which the core does not go through."""
+    run = drawn((name, False), Shape())
+    passed = native_forward(run, keep=True)
+    up, needs, cut = arriving(run, passed), all_needed(run), replace(run, truncated=True)
+    with pytest.raises(CarouselError, match="truncated gradient of 1997 follows the cell state"):
+        native_backward(cut, passed, up, needs, totals="")
+    trajectory = native_replay(run.cell, run.x, *known(run), run.weights)
+    assert trajectory is not None
+    into = Scaled(torch.ones_like(trajectory.h))
+    with pytest.raises(CarouselError, match="truncated gradient of 1997 follows the cell state"):
+        adjoint_along(run.cell, trajectory, run.weights, into, None, truncated=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

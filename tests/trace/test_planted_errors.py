@@ -1,4 +1,8 @@
-"""The helpers are tested too: an error planted in what is tested must turn the comparison red."""
+"""The helpers are tested too: an error planted in what is tested must turn the comparison red.
+
+Those planted in the derivative of a cell run on the plain equations, which alone go through it; for
+the native core see cells/test_native_planted.py.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from tests.oracles import Reference, assert_flow, references
 from tests.tolerances import assert_close, tolerance
 
 import carousel
-from carousel.cells import CELLS, Cell, Linearisation
+from carousel.cells import CELLS, Cell, Linearisation, _kernels
 
 FLOAT64 = torch.float64
 KINDS = {"rnn_tanh": "RNN tanh", "rnn_relu": "RNN relu", "lstm": "LSTM", "gru": "GRU"}
@@ -29,7 +33,8 @@ def check(cell: str) -> None:
 
 @pytest.fixture
 def plant(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Plant], None]]:
-    """Put a cell with a changed derivative in the place of the right one."""
+    """Put a cell with a changed derivative in the place of the right one, and let it be used."""
+    monkeypatch.setattr(_kernels, "_takes", lambda _: False)
 
     def planted(cell: str, change: Plant) -> None:
         right = CELLS[KINDS[cell]]

@@ -5,7 +5,7 @@ from carousel.cells._cell import Cell, Linearisation, State, Trajectory, Weights
 from carousel.cells._kernels import native_replay
 from carousel.cells._ops import recurrence
 from carousel.cells._recording import Passage, Saved, Sink, Token, offer, offered_to, recording
-from carousel.cells._run import Passed, Run, Totalling
+from carousel.cells._run import Passed, Run
 from carousel.cells._scaled import Scaled, binary_exponent, largest, times_power_of_two
 from carousel.cells._table import CELLS, cell_named
 
@@ -22,7 +22,6 @@ __all__ = [
     "Sink",
     "State",
     "Token",
-    "Totalling",
     "Totals",
     "Trajectory",
     "Weights",

@@ -10,6 +10,8 @@ so the core runs m, and h and its gradients follow from products over all steps.
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -18,7 +20,7 @@ import torch
 from torch import Tensor
 
 from carousel.cells import _native
-from carousel.cells._cell import Cell, State, Trajectory, Weights
+from carousel.cells._cell import Cell, State, Trajectory, Weights, never_truncated
 from carousel.cells._codes import TRUNCATED
 from carousel.cells._plain import d_peephole, trajectory_of
 from carousel.cells._run import INPUTS, Arriving, Gradients, Passed, Run, Totalling, norms_of
@@ -27,6 +29,7 @@ __all__ = ["NativeSteps", "native_backward", "native_forward", "native_replay", 
 
 DTYPES = {torch.float32: "f32", torch.float64: "f64"}
 SCRATCH_ALIGNMENT = 64  # bytes
+KEPT_BYTES = 64 * 2**20  # the most that is kept under one name
 
 
 def runs_natively(run: Run) -> bool:
@@ -69,52 +72,81 @@ def native_backward(
     run: Run, passed: Passed, arriving: Arriving, needs: Sequence[bool], totals: Totalling
 ) -> Gradients:
     """The run backward; the arguments are those of ``plain_backward``."""
-    cell, weights = run.cell, run.weights
+    if not run.cell.has_c:
+        never_truncated(run.cell.name, run.truncated)
     needed = {name for name, need in zip(INPUTS, needs, strict=True) if need}
-    count = len(cell.gates)
-    units = weights.w_ih.shape[0] // count
-    rows = passed.output.shape[:-1]
-    empty = passed.output.new_empty
-    projected = None if weights.w_hr is None else _Projected.of(run, passed, arriving)
-    h, w_hh, h_0, inside = passed.output, weights.w_hh, run.h_0, arriving
-    if projected is not None:
-        h, w_hh, h_0, inside = projected.m, projected.w_hh, projected.m_0, projected.arriving
-    d_a = empty(*rows, count, units)
-    d_q = empty(*rows, count, units) if _has_q(run) else None
-    in_core = totals == "norms" and projected is None
-    d_h = empty(*rows, units) if totals == "full" and projected is None else None
-    d_c = empty(*rows, units) if totals and not in_core and cell.has_c else None
-    norms = empty(*rows, 2, dtype=torch.float64) if in_core else None
-    d_h_0 = empty(len(h_0), units)
-    d_c_0 = None if run.c_0 is None else run.c_0.new_empty(run.c_0.shape)
-    _call(
-        run, "backward", units,
-        w_hh=w_hh, peephole=weights.peephole, h_start=h_0, c_start=run.c_0,
-        gates=passed.gates, q=passed.q, h=h, c=passed.c,
-        d_output=inside.output, d_h_end=inside.h_n, d_c_end=inside.c_n,
-        d_a=d_a, d_q=d_q, d_h_start=d_h_0, d_c_start=d_c_0, d_h=d_h, d_c=d_c, norms=norms,
-    )  # fmt: skip
-    at_input = d_a.flatten(-2)
-    at_state = at_input if d_q is None else d_q.flatten(-2)
+    if totals == "full":
+        needed |= {"h_0", "c_0"}
+    projected = None if run.weights.w_hr is None else _Projected.of(run, passed, arriving)
+    back = _followed_back(run, passed, arriving, projected, totals)
+    at_input = back.d_a.flatten(-2)
+    at_state = at_input if back.d_q is None else back.d_q.flatten(-2)
     found = _products(run, passed, at_input, at_state, needed)
+    d_h, d_h_0 = back.d_h, back.d_h_0
     if projected is not None:
         d_h, d_h_0 = projected.totals(run, arriving, at_state)
         if "w_hr" in needed:
             found["w_hr"] = _flat(d_h).T @ _flat(projected.m)
     if "peephole" in needed:
-        found["peephole"] = d_peephole(run, trajectory_of(run, passed), d_a)
-    if totals == "full" or "h_0" in needed:
+        found["peephole"] = d_peephole(run, trajectory_of(run, passed), back.d_a)
+    if "h_0" in needed:
         found["h_0"] = d_h_0
-    if (totals == "full" or "c_0" in needed) and d_c_0 is not None:
-        found["c_0"] = d_c_0
-    if norms is not None:
-        return Gradients(**found, norms=norms.sqrt_())
+    if "c_0" in needed and back.d_c_0 is not None:
+        found["c_0"] = back.d_c_0
+    if totals == "full":
+        return Gradients(**found, d_h=d_h, d_c=back.d_c, d_a=back.d_a)
     if totals == "norms":
-        assert d_h is not None
-        return Gradients(**found, norms=norms_of(d_h, d_c))
-    if not totals:
-        return Gradients(**found)
-    return Gradients(**found, d_h=d_h, d_c=d_c, d_a=d_a)
+        return Gradients(**found, norms=back.norms if d_h is None else norms_of(d_h, back.d_c))
+    return Gradients(**found)
+
+
+@dataclass(frozen=True)
+class _Back:
+    """What the core's run backward wrote."""
+
+    d_a: Tensor  # [.., G, H]  borrowed, unless the totals were asked for
+    d_q: Tensor | None  # [.., G, H]  borrowed
+    d_h_0: Tensor  # [B, H]
+    d_c_0: Tensor | None  # [B, H]
+    d_h: Tensor | None  # [.., H]
+    d_c: Tensor | None  # [.., H]
+    norms: Tensor | None  # [.., 2]
+
+
+def _followed_back(
+    run: Run, passed: Passed, arriving: Arriving, projected: _Projected | None, totals: Totalling
+) -> _Back:
+    """Call the core for the loop over time."""
+    cell, weights = run.cell, run.weights
+    h, w_hh, h_0 = passed.output, weights.w_hh, run.h_0
+    if projected is not None:
+        h, w_hh, h_0 = projected.m, projected.w_hh, projected.m_0
+        arriving = projected.arriving
+    rows, units, empty = h.shape[:-1], h.shape[-1], h.new_empty
+    shape = (*rows, len(cell.gates), units)
+    in_core = projected is None
+    keeps_c = cell.has_c and (totals == "full" or (totals == "norms" and not in_core))
+    norms = empty((*rows, 2), dtype=torch.float64) if totals == "norms" and in_core else None
+    back = _Back(
+        d_a=empty(shape) if totals == "full" else _borrowed("d_a", shape, h.dtype),
+        d_q=_borrowed("d_q", shape, h.dtype) if _has_q(run) else None,
+        d_h_0=empty(h_0.shape),
+        d_c_0=None if run.c_0 is None else empty(run.c_0.shape),
+        d_h=empty(h.shape) if totals == "full" and in_core else None,
+        d_c=empty(h.shape) if keeps_c else None,
+        norms=norms,
+    )
+    _call(
+        run, "backward", units,
+        w_hh=w_hh, peephole=weights.peephole, h_start=h_0, c_start=run.c_0,
+        gates=passed.gates, q=passed.q, h=h, c=passed.c,
+        d_output=arriving.output, d_h_end=arriving.h_n, d_c_end=arriving.c_n,
+        d_a=back.d_a, d_q=back.d_q, d_h_start=back.d_h_0, d_c_start=back.d_c_0,
+        d_h=back.d_h, d_c=back.d_c, norms=norms,
+    )  # fmt: skip
+    if norms is not None:
+        norms.sqrt_()  # the core sums squares
+    return back
 
 
 def _input_part(run: Run) -> Tensor:
@@ -282,6 +314,8 @@ class NativeSteps:
     def __init__(
         self, cell: Cell, trajectory: Trajectory, weights: Weights, truncated: bool
     ) -> None:
+        if not cell.has_c:
+            never_truncated(cell.name, truncated)
         self.has_c, self.truncated = cell.has_c, truncated
         self.trajectory, self.cell, self.weights = trajectory, cell, weights
         stacked = trajectory.stacked
@@ -384,4 +418,25 @@ def _call(run: Run, direction: str, units: int, **arrays: Tensor | None) -> None
 
 def _scratch(size: int) -> Tensor:
     """Memory for the core, its content does not matter."""
-    return torch.empty(size + SCRATCH_ALIGNMENT, dtype=torch.uint8)
+    return _borrowed("scratch", (size + SCRATCH_ALIGNMENT,), torch.uint8)
+
+
+class _Lender(threading.local):
+    """What this thread's runs use and nobody sees; kept, for fresh memory costs a fault a page."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Tensor] = {}
+
+
+_lender = _Lender()
+
+
+def _borrowed(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A tensor of any content, until the same name is borrowed again on this thread."""
+    size = math.prod(shape) * dtype.itemsize
+    if size > KEPT_BYTES:
+        return torch.empty(shape, dtype=dtype)
+    kept = _lender.kept.get(name)
+    if kept is None or kept.numel() < size:
+        kept = _lender.kept[name] = torch.empty(size, dtype=torch.uint8)
+    return kept[:size].view(dtype).view(shape)

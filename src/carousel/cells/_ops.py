@@ -22,7 +22,7 @@ from carousel._errors import CarouselError
 from carousel.cells._cell import Weights
 from carousel.cells._engine import run_backward, run_forward
 from carousel.cells._plain import plain_forward
-from carousel.cells._recording import Passage, Saved, sink_here
+from carousel.cells._recording import NormToken, Passage, Saved, sink_here
 from carousel.cells._run import INPUTS, Arriving, Passed, Run, Totalling
 from carousel.cells._segments import segments_backward, segments_forward
 from carousel.cells._table import cell_named
@@ -253,7 +253,9 @@ def _gradients(
     needs: list[bool],
 ) -> list[Tensor | None]:
     """The gradient on each of ``INPUTS`` that needs one; the token hears of the totals."""
-    totals: Totalling = "" if ctx.token is None else ctx.token.wants
+    totals: Totalling = ""
+    if ctx.token is not None:
+        totals = "norms" if isinstance(ctx.token, NormToken) else "full"
     # Without this the dispatcher would look at each argument for a rule that there is not.
     with torch._C._AutoDispatchBelowAutograd():  # noqa: SLF001
         found = torch.ops.carousel.recurrence_backward.default(

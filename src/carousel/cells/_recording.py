@@ -13,13 +13,14 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from carousel.cells._run import Arriving, Passed, Run, Totalling
+from carousel.cells._run import Arriving, Passed, Run
 
 __all__ = [
+    "NormToken",
     "Passage",
     "Saved",
     "Sink",
@@ -55,12 +56,13 @@ class Passage:
 class Token(Protocol):
     """What a sink makes of one run, to be told of its backward passes."""
 
-    @property
-    def wants(self) -> Totalling:
-        """Either "full", for ``backward`` to be called, or "norms", for ``norms`` to be."""
-
     def backward(self, passage: Passage) -> None:
         """Take what one backward pass brought and made."""
+
+
+@runtime_checkable
+class NormToken(Protocol):
+    """The same, to be told of the norms alone."""
 
     def norms(self, norms: Tensor) -> None:
         """Take the Euclidean norms of dL/dh_t and dL/dc_t, [.., 2] float64."""
@@ -69,7 +71,7 @@ class Token(Protocol):
 class Sink(Protocol):
     """Who listens."""
 
-    def forward(self, saved: Saved) -> Token | None:
+    def forward(self, saved: Saved) -> Token | NormToken | None:
         """Take a run that has gone forward and may be followed back; None: it is of no interest."""
 
 

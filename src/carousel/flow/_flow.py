@@ -47,6 +47,11 @@ class LayerFlow:
         return self.trace.direction
 
     @property
+    def gradient(self) -> str:
+        """Which gradient came back: "full", or "1997", the truncated one of carousel.LSTM."""
+        return self.trace.gradient
+
+    @property
     def steps(self) -> int:
         """T."""
         return self.trace.x.shape[0]

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils.hooks import RemovableHandle
 
 from carousel._errors import CarouselError
-from carousel.cells import Passage, Saved, Totalling, offer
+from carousel.cells import Saved, offer
 from carousel.layers import Recurrent
 
 __all__ = ["LayerNorms", "NormWatcher", "watch_norms"]
@@ -135,8 +135,6 @@ class _Token:
     has_c: bool
     packed: PackedSequence | None
 
-    wants: Totalling = "norms"
-
     def norms(self, norms: Tensor) -> None:
         if self.packed is not None:
             norms = pad_packed_sequence(self.packed._replace(data=norms))[0]
@@ -144,7 +142,3 @@ class _Token:
             norms = norms.transpose(0, 1)
         d_h, d_c = norms.unbind(-1)
         self.watcher.take(self.layer, LayerNorms(d_h, d_c if self.has_c else None))
-
-    def backward(self, passage: Passage) -> None:
-        """Take totals, which nobody has asked for."""
-        raise AssertionError("norms were asked for")

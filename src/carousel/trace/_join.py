@@ -51,6 +51,7 @@ def join_layer(timeline: list[Call], places: Places, layer: int, direction: int)
         name=_layer_name(first, layer, direction),
         cell=first.spec.cell,
         direction="reverse" if direction else "forward",
+        gradient="1997" if first.spec.truncated else "full",
         dtype=first.arithmetic.dtype,
         x=_join(parts, lambda replay: replay.x),
         lengths=_lengths(timeline).to(first.arithmetic.device),
@@ -253,6 +254,12 @@ def _notes(
             "anything else too, that part counts as carried. Give it as the second argument."
         )
     first = timeline[0]
+    if first.spec.truncated:
+        notes.append(
+            "The gradient is the truncated one of 1997: what leaves the cell through its gates "
+            "goes no further back, so d_h and d_c are not the derivatives of the loss. Jacobian "
+            "norms and the horizon are those of the full Jacobians."
+        )
     if first.arithmetic.dtype not in (torch.float32, torch.float64):
         precision = str(first.arithmetic.dtype).removeprefix("torch.")
         notes.append(f"The module computed in {precision}; the replay is in float32.")

@@ -25,6 +25,7 @@ class Trace:
     name: str  # module path + torch's suffix: "encoder.lstm.l0_reverse"
     cell: Cell
     direction: str  # "forward" or "reverse"
+    gradient: str  # "full", or "1997": truncated, see carousel.LSTM
     dtype: torch.dtype  # of the module's arithmetic
     x: Tensor  # [T, B, I]
     lengths: Tensor  # [B] int64, valid steps of each sequence

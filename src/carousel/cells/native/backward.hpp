@@ -62,8 +62,11 @@ class Backward {
     // body(first, rows) for groups of the sequences [first, last) of this thread.
     template <class Body>
     static void each_group(int64_t first, int64_t last, Body body) {
-        for (; first < last; first += kGroup)
-            body(first, last - first < kGroup ? static_cast<int>(last - first) : kGroup);
+        const int64_t all = last - first, groups = (all + kGroup - 1) / kGroup;
+        for (int64_t group = 0; group < groups; ++group) {
+            const int64_t begin = first + group * all / groups;
+            body(begin, static_cast<int>(first + (group + 1) * all / groups - begin));
+        }
     }
 
     // sums += what step s sends back to the states it started from.

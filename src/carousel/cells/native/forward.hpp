@@ -49,9 +49,10 @@ void forward_steps(const Run<T> &run, const Cell &cell, const Split &split, cons
             const int64_t left = split.last_unit_block - panel;
             const int blocks = left < width ? static_cast<int>(left) : width, vectors = blocks * G;
             const T *weights = packed + panel * G * L * run.hidden;
-            for (int64_t first = 0; first < present; first += kGroup) {
-                const int rows =
-                    present - first < kGroup ? static_cast<int>(present - first) : kGroup;
+            const int64_t groups = (present + kGroup - 1) / kGroup;
+            for (int64_t group = 0; group < groups; ++group) {
+                const int64_t first = group * present / groups;
+                const int rows = static_cast<int>((group + 1) * present / groups - first);
                 for (int m = 0; m < rows; ++m) {
                     const int64_t b = split.sequence(first + m), row = run.row(s, b);
                     h_before[m] = run.before(states, run.h_start, s, b, b < continued);

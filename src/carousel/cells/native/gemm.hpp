@@ -7,7 +7,7 @@ namespace carousel::CAROUSEL_TARGET {
 
 constexpr int kMaxRows = 8;     // in registers at once
 constexpr int kMaxVectors = 4;  // side by side in a panel
-constexpr int kGroup = 48;      // rows that go through a panel together
+constexpr int kGroup = 64;      // rows that go through a panel together
 constexpr int64_t kDepth = 64;  // rows of a panel that stay in the nearest cache meanwhile
 
 // How many rows can have all their sums in registers beside a row of the panel.
