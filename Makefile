@@ -55,7 +55,7 @@ native: $(STAMP) ## build the C++ core (STRICT=ON: warnings are errors)
 	@$(BIN)/cmake --install build/native --prefix src >/dev/null
 
 # Of the tests that reach the core, those that do more with it than with torch or plain equations.
-REACHING = $(wildcard tests/cells/test_native*.py tests/cells/test_ops*.py tests/layers) \
+REACHING = $(wildcard tests/cells/test_native*.py tests/cells/test_kernels.py tests/cells/test_ops*.py tests/layers) \
 	-k 'not (plain or opcheck or second_derivatives or onnx)'
 # Preloaded, for a library cannot bring them along into a Python without them. Python leaks itself.
 SANITIZERS = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libubsan.so)

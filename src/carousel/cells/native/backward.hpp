@@ -128,8 +128,8 @@ class Backward {
         if (run_.d_c) put(run_.d_c + at, d_c, lanes);
         if (!norms_) return;
         double *norm = norms_ + (row * run_.blocks() + unit_block) * 2;
-        norm[0] = sum_of_squares<T>(d_h);
-        norm[1] = sum_of_squares<T>(d_c);
+        norm[0] = sum_of_squares<T>(within(d_h, lanes));
+        norm[1] = sum_of_squares<T>(within(d_c, lanes));
     }
 
     // The gradient on the initial states of some sequences, whose first step is s.
@@ -148,6 +148,13 @@ class Backward {
 
     static Vector<T> get(const T *from, int lanes) {
         return lanes == L ? load(from) : load<false>(from, lanes);
+    }
+    // v with 0 beyond the last unit, where anything may stand.
+    static Vector<T> within(Vector<T> v, int lanes) {
+        if (lanes == L) return v;
+        alignas(kBytes) T part[L];
+        store(part, v);
+        return load<false>(part, lanes);
     }
     static void put(T *to, Vector<T> v, int lanes) {
         if (lanes == L)

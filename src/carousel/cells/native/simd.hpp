@@ -37,7 +37,9 @@ struct Simd<float> {
     static constexpr int mantissa_bits = 23, bias = 127;
     static constexpr float rounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
     static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
-    static constexpr float exp_range = 87.0f;   // where exp is a normal number
+    // Where exp is finite. Of the last unit or so below it 1 / exp is no normal number, and
+    // flushed.
+    static constexpr float exp_range = 88.3f;
     static constexpr float tanh_range = 9.25f;  // beyond it tanh rounds to +-1
     static constexpr int terms = 7;             // of the series of expm1 for |r| <= ln(2) / 2
 };
@@ -51,7 +53,7 @@ struct Simd<double> {
     static constexpr double rounder = 6755399441055744.0;  // 1.5 * 2^52
     static constexpr double ln2_high = 6.93147180369123816490e-01;
     static constexpr double ln2_low = 1.90821492927058770002e-10;
-    static constexpr double exp_range = 708.0;
+    static constexpr double exp_range = 709.4;
     static constexpr double tanh_range = 19.25;
     static constexpr int terms = 13;
 };
