@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 import carousel
@@ -20,24 +19,39 @@ from harness._timing import interleaved
 __all__ = ["memory_group", "recording_group", "watch_group"]
 
 
-class Keeper:
-    """Keeps what each backward pass hands out: total gradients, or their norms over the units."""
+class Tensors:
+    """A sink that keeps the total gradients of each backward pass."""
 
-    def __init__(self, keep: str) -> None:
-        self.keep = keep
+    def __init__(self) -> None:
         self.kept: dict[str, Tensor] = {}
 
-    def forward(self, _saved: Saved) -> Keeper:
+    def forward(self, _saved: Saved) -> Tensors:
         """Every run is of interest."""
         return self
 
     def backward(self, passage: Passage) -> None:
         """Keep one backward pass."""
         assert passage.d_c is not None  # an LSTM
-        found = {"d_h": passage.d_h, "d_c": passage.d_c}
-        if self.keep == "norms":
-            found = {name: torch.linalg.vector_norm(d, dim=-1) for name, d in found.items()}
-        self.kept = found
+        self.kept = {"d_h": passage.d_h, "d_c": passage.d_c}
+
+
+class Norms:
+    """A sink that keeps their norms over the units, as ``carousel.watch_norms`` does."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Tensor] = {}
+
+    def forward(self, _saved: Saved) -> Norms:
+        """Every run is of interest."""
+        return self
+
+    def norms(self, norms: Tensor) -> None:
+        """Keep one backward pass."""
+        d_h, d_c = norms.unbind(-1)
+        self.kept = {"d_h": d_h, "d_c": d_c}
+
+
+SINKS = {"tensors": Tensors, "norms": Norms}
 
 
 def recorded_step(step: Training, keep: str) -> Callable[[], dict[str, Tensor]]:
@@ -50,12 +64,12 @@ def recorded_step(step: Training, keep: str) -> Callable[[], dict[str, Tensor]]:
     Returns:
         A function that makes the step and returns d_h and d_c [T, B, H], or their norms [T, B].
     """
-    keeper = Keeper(keep)
+    sink = SINKS[keep]()
 
     def run() -> dict[str, Tensor]:
-        with recording(keeper):
+        with recording(sink):
             step()
-        return keeper.kept
+        return sink.kept
 
     return run
 
@@ -88,7 +102,8 @@ def recorded(shape: Shape, _options: Options) -> Case:
     def check() -> None:
         expected = CellLoop(model).totals(x.clone().requires_grad_(), d_output)
         same(tensors(), expected)
-        same(norms(), {name: d.norm(dim=-1) for name, d in expected.items()})
+        found = {name: norm.float() for name, norm in norms().items()}
+        same(found, {name: d.norm(dim=-1) for name, d in expected.items()})
 
     return Case({"plain": step, "norms": norms, "tensors": tensors}, check)
 
