@@ -4,7 +4,17 @@ from carousel.cells._adjoint import Adjoint, Totals, adjoint, adjoint_along, pul
 from carousel.cells._cell import Cell, Linearisation, State, Trajectory, Weights
 from carousel.cells._kernels import native_replay
 from carousel.cells._ops import recurrence
-from carousel.cells._recording import Passage, Saved, Sink, Token, offer, offered_to, recording
+from carousel.cells._recording import (
+    NormToken,
+    Passage,
+    Saved,
+    Sink,
+    Token,
+    offer,
+    offered_to,
+    recording,
+    withdraw,
+)
 from carousel.cells._run import Passed, Run
 from carousel.cells._scaled import Scaled, binary_exponent, largest, times_power_of_two
 from carousel.cells._table import CELLS, cell_named
@@ -14,6 +24,7 @@ __all__ = [
     "Adjoint",
     "Cell",
     "Linearisation",
+    "NormToken",
     "Passage",
     "Passed",
     "Run",
@@ -37,4 +48,5 @@ __all__ = [
     "recording",
     "recurrence",
     "times_power_of_two",
+    "withdraw",
 ]

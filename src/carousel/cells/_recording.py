@@ -29,6 +29,7 @@ __all__ = [
     "offered_to",
     "recording",
     "sink_here",
+    "withdraw",
 ]
 
 
@@ -110,3 +111,8 @@ def offered_to(owner: object) -> Sink | None:
     if offered is not None and offered[0]() is owner:
         return offered[1]
     return _here.sink
+
+
+def withdraw() -> None:
+    """Take back what is offered on this thread: a forward that failed has not come for it."""
+    _here.offer = None

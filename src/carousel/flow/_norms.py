@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils.hooks import RemovableHandle
 
 from carousel._errors import CarouselError
-from carousel.cells import Saved, offer
+from carousel.cells import Saved, offer, withdraw
 from carousel.layers import Recurrent
 
 __all__ = ["LayerNorms", "NormWatcher", "watch_norms"]
@@ -85,6 +85,7 @@ class NormWatcher:
     ) -> None:
         if self._handle is not None:
             self._handle.remove()
+            withdraw()
         self._handle = None
 
     @property

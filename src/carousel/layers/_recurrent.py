@@ -156,7 +156,7 @@ class Recurrent(nn.RNNBase):
         if torch.compiler.is_compiling():
             return self._runs(x, batch_sizes, starts, weights, self._keep_every(x, batch_sizes))
         sink = offered_to(self)
-        keep_every = 1 if sink is not None else self._keep_every(x, batch_sizes)
+        keep_every = self._keep_every(x, batch_sizes)
         with recording(sink):
             return self._runs(x, batch_sizes, starts, weights, keep_every)
 

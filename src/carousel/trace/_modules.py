@@ -214,6 +214,10 @@ def run_layer(
 def _run_own_layer(
     spec: Spec, weights: list[Weights], x: Tensor, start: tuple[Tensor, ...], lengths: Tensor
 ) -> tuple[Tensor, ...]:
+    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(x.device.type)
+        weights = [own.map(lambda weight: weight.to(dtype)) for own in weights]
+        x, start = x.to(dtype), tuple(state.to(dtype) for state in start)
     packed = None
     if not bool((lengths == x.shape[0]).all()):
         packed = pack_padded_sequence(x, lengths.cpu(), enforce_sorted=False)

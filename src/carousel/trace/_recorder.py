@@ -25,7 +25,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
 from carousel._errors import CarouselError
-from carousel.cells import offer
+from carousel.cells import offer, withdraw
 from carousel.layers import Recurrent
 from carousel.trace._call import Arithmetic, Call, Gradients, WeightCopy
 from carousel.trace._layerwise import forward_layerwise, masks_readable
@@ -105,6 +105,7 @@ class Recorder:
         self.outputs.clear()
         self._rng_states.clear()
         self._listeners.clear()
+        withdraw()
 
     @property
     def passes_recorded(self) -> int:
@@ -166,6 +167,8 @@ class Recorder:
         rng_state, masks = self._rng_states.pop(module, None), None
         listener = self._listeners.pop(module, None)
         runs = [] if listener is None else listener.runs
+        if len(runs) != spec.layers * spec.directions:
+            runs = []  # some were not heard: the call is replayed
         if not runs and spec.dropout > 0 and not masks_readable(_data(x)):
             like = _named_outputs(module, result)["output"]
             result, masks = forward_layerwise(module, spec, layout, _data(x), states, like)
@@ -177,7 +180,7 @@ class Recorder:
             spec=spec,
             layout=layout,
             weights=_weight_copy(module, before, runs),
-            arithmetic=_arithmetic(_data(x), _named_outputs(module, result)["output"]),
+            arithmetic=_arithmetic(spec, _data(x), _named_outputs(module, result)["output"]),
             x=_data(x).detach().clone(),
             start=tuple(state.detach().clone() for state in states),
             outputs={},
@@ -294,7 +297,8 @@ class Recorder:
     def _carry(self, edge: Edge, gradient: Tensor) -> None:
         call = self._produced.get(edge)
         if call is not None:
-            self._last.setdefault(call, Gradients()).add_carried(call.edges[edge], gradient)
+            heard = self._last.setdefault(call, Gradients(pass_id=_engine_run()))
+            heard.add_carried(call.edges[edge], gradient)
 
 
 def _engine_run() -> int | None:
@@ -384,9 +388,11 @@ def _requires_grad(result: Any) -> bool:
     return bool(_data(first).requires_grad)
 
 
-def _arithmetic(x: Tensor, output: Tensor) -> Arithmetic:
+def _arithmetic(spec: Spec, x: Tensor, output: Tensor) -> Arithmetic:
     device = x.device
     autocast = torch.is_autocast_enabled(device.type)
+    if spec.own:  # these put out the dtype that they computed in
+        autocast = autocast and output.dtype == torch.get_autocast_dtype(device.type)
     dtype = torch.get_autocast_dtype(device.type) if autocast else output.dtype
     if output.dtype == torch.float64:
         autocast, dtype = False, output.dtype  # autocast leaves float64 alone
