@@ -58,6 +58,11 @@ class NormWatcher:
     """See ``watch_norms``."""
 
     def __init__(self, model: nn.Module) -> None:
+        if not isinstance(model, nn.Module):
+            raise CarouselError(
+                f"Expected a torch.nn.Module to watch, got {type(model).__name__}. "
+                "Pass the model itself, not its class, its output or its parameters."
+            )
         self._names = {
             module: name for name, module in model.named_modules() if isinstance(module, Recurrent)
         }
@@ -69,7 +74,8 @@ class NormWatcher:
             )
         self._handle: RemovableHandle | None = None
         self._pass_id: int | None = None
-        self._found: dict[str, LayerNorms] = {}
+        self._calls = 0
+        self._found: dict[str, dict[int, LayerNorms]] = {}  # by layer and number of the call
 
     def __enter__(self) -> Self:
         if self._handle is not None:
@@ -90,32 +96,42 @@ class NormWatcher:
 
     @property
     def norms(self) -> Mapping[str, LayerNorms]:
-        """By layer, of the last backward pass; a layer called several times has its last call."""
+        """By layer, of the last backward pass.
+
+        A layer that was called several times has an entry for each call, in their order: "l0#1",
+        "l0#2".
+        """
         if not self._found:
             raise CarouselError(
                 "No backward pass has been heard. Run the forward pass and loss.backward() inside "
                 "`with carousel.watch_norms(model) as watcher:`."
             )
-        return dict(sorted(self._found.items()))
+        return {
+            layer if len(calls) == 1 else f"{layer}#{number}": calls[call]
+            for layer, calls in sorted(self._found.items())
+            for number, call in enumerate(sorted(calls), start=1)
+        }
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if isinstance(module, Recurrent) and module in self._names and self._handle is not None:
-            offer(module, _Listener(self, module, self._names[module], args[0]))
+            self._calls += 1
+            offer(module, _Listener(self, module, self._names[module], args[0], self._calls))
 
-    def take(self, layer: str, norms: LayerNorms) -> None:
-        """Note the norms of a layer in the backward pass that is running."""
+    def take(self, layer: str, call: int, norms: LayerNorms) -> None:
+        """Note the norms of a call of a layer in the backward pass that is running."""
         pass_id = torch._C._current_graph_task_id()  # noqa: SLF001 - torch has no public name
         if pass_id != self._pass_id:
             self._pass_id, self._found = pass_id, {}
-        # Backward meets the last call of a layer first.
-        self._found.setdefault(layer, norms)
+        self._found.setdefault(layer, {})[call] = norms
 
 
 class _Listener:
     """Hears the runs of one forward of a layer."""
 
-    def __init__(self, watcher: NormWatcher, module: Recurrent, name: str, x: Any) -> None:
-        self.watcher, self.name, self.count = watcher, name, 0
+    def __init__(
+        self, watcher: NormWatcher, module: Recurrent, name: str, x: Any, call: int
+    ) -> None:
+        self.watcher, self.name, self.call, self.count = watcher, name, call, 0
         self.directions = 2 if module.bidirectional else 1
         self.packed = x._replace(data=x.data[:, :0]) if isinstance(x, PackedSequence) else None
 
@@ -125,13 +141,14 @@ class _Listener:
         suffix = f"l{layer}" + ("_reverse" if direction else "")
         name = f"{self.name}.{suffix}" if self.name else suffix
         run = saved.run
-        return _Token(self.watcher, name, run.batch_first, run.cell.has_c, self.packed)
+        return _Token(self.watcher, name, self.call, run.batch_first, run.cell.has_c, self.packed)
 
 
 @dataclass(frozen=True)
 class _Token:
     watcher: NormWatcher
     layer: str
+    call: int
     batch_first: bool
     has_c: bool
     packed: PackedSequence | None
@@ -142,4 +159,4 @@ class _Token:
         elif self.batch_first:
             norms = norms.transpose(0, 1)
         d_h, d_c = norms.unbind(-1)
-        self.watcher.take(self.layer, LayerNorms(d_h, d_c if self.has_c else None))
+        self.watcher.take(self.layer, self.call, LayerNorms(d_h, d_c if self.has_c else None))

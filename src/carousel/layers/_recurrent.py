@@ -6,7 +6,6 @@ every instance of torch's own three classes.
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -236,7 +235,7 @@ class Recurrent(nn.RNNBase):
         steps = x.shape[1 if self.batch_first else 0]
         if batch_sizes is not None:
             steps = batch_sizes.shape[0]
-        return max(2, math.isqrt(steps))  # as many states are kept as there are steps in a segment
+        return max(2, int(steps**0.5))  # as many states are kept as there are steps in a segment
 
     def _dropped(self, x: Tensor, batch_sizes: Tensor | None) -> Tensor:
         """Dropout between two layers, with the random numbers in torch's order."""
