@@ -29,6 +29,9 @@ __all__ = ["NativeSteps", "native_backward", "native_forward", "native_replay", 
 
 DTYPES = {torch.float32: "f32", torch.float64: "f64"}
 SCRATCH_ALIGNMENT = 64  # bytes
+BATCH_ARRAYS = (
+    "h_start", "c_start", "h_end", "c_end", "d_h_end", "d_c_end", "d_h_start", "d_c_start",
+)  # fmt: skip
 KEPT_BYTES = 64 * 2**20  # the most that is kept under one name
 
 
@@ -395,6 +398,7 @@ def _call(run: Run, direction: str, units: int, **arrays: Tensor | None) -> None
     assert core is not None
     first_row, sequences, row_stride = _layout(run)
     kept = {name: tensor.contiguous() for name, tensor in arrays.items() if tensor is not None}
+    _check(run, units, sequences, kept)
     fields = _native.Run(
         steps=run.steps,
         batch=len(run.h_0),
@@ -414,6 +418,37 @@ def _call(run: Run, direction: str, units: int, **arrays: Tensor | None) -> None
     if wrong:
         name = _native.Run._fields_[wrong - 1][0]
         raise AssertionError(f"the native core cannot use the field {name!r} of {run.cell.name}")
+
+
+def _check(run: Run, units: int, sequences: Tensor, arrays: dict[str, Tensor]) -> None:
+    """Refuse arrays that the core would read or write beyond their ends.
+
+    Raises:
+        RuntimeError: a size, dtype or device that does not fit the run.
+    """
+    batch, gates = len(run.h_0), len(run.cell.gates)
+    rows = math.prod(run.x.shape[:-1])
+    sizes = {
+        "w_hh": gates * units * units,
+        "peephole": len(run.cell.peepholes) * units,
+        "b_hn": units,
+        "norms": 2 * rows,
+        **dict.fromkeys(("gates", "d_a", "d_q"), gates * rows * units),
+        **dict.fromkeys(BATCH_ARRAYS, batch * units),
+    }
+    if sequences.dtype != torch.int64:
+        raise RuntimeError(f"Expected batch_sizes of int64, got {sequences.dtype}.")
+    for name, tensor in arrays.items():
+        expected = sizes.get(name, rows * units)
+        dtype = torch.float64 if name == "norms" else run.x.dtype
+        if name == "h_in":
+            continue  # one step shorter than the others
+        if tensor.numel() != expected or tensor.dtype != dtype or tensor.device.type != "cpu":
+            raise RuntimeError(
+                f"{run.cell.name}: expected {name} with {expected} numbers of {dtype} on the CPU, "
+                f"got {list(tensor.shape)} of {tensor.dtype} on {tensor.device}. All weights and "
+                "states of a layer need the dtype and device of its input, and sizes that fit."
+            )
 
 
 def _scratch(size: int) -> Tensor:

@@ -283,6 +283,11 @@ def _differentiable(
     needs: Sequence[bool],
 ) -> list[Tensor | None]:
     """The gradients as differentiable functions of all that they depend on."""
+    # Aliases, so that the way back ends here: one input may itself depend on another.
+    tensors = [
+        tensor.view_as(tensor) if tensor is not None and tensor.requires_grad else tensor
+        for tensor in tensors
+    ]
     output, h_n, c_n, *_ = _by_plain_equations(*tensors, *options)
     pairs = [
         (out, d_out)

@@ -114,6 +114,11 @@ class NormWatcher:
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if isinstance(module, Recurrent) and module in self._names and self._handle is not None:
+            if not args:
+                raise CarouselError(
+                    "watch_norms hears a layer only where its input is the first positional "
+                    "argument: call layer(x), not layer(input=x)."
+                )
             self._calls += 1
             offer(module, _Listener(self, module, self._names[module], args[0], self._calls))
 
