@@ -291,7 +291,9 @@ def native_replay(
         c[0] = start[1]
     _call(
         run, "forward", units,
-        peephole=weights.peephole, h_start=h_prev[0], c_start=None if c is None else c[0],
+        peephole=weights.peephole, c_start=None if c is None else c[0],
+        # With a projection these have other sizes; an LSTM without products does not read them.
+        h_start=h_prev[0] if weights.w_hr is None else h[0],
         gates=gates, q=q, h=h, c=None if c is None else c[1:],
         h_in=h_prev[1:] if weights.w_hr is None and steps > 1 else h,
     )  # fmt: skip
