@@ -140,7 +140,8 @@ def _backward(*arguments: Any) -> list[Tensor]:
     """The kernel of ``recurrence_backward``: the gradients that are needed, then the totals."""
     d_output, d_h_n, d_c_n, output, gates, q, c, starts, *rest, needs, totals = arguments
     run, keep_every = _run_of(rest)
-    arriving = Arriving(d_output, d_h_n, d_c_n)
+    # A cell without c puts out an empty c_n, which autograd may hand a gradient of its own.
+    arriving = Arriving(d_output, d_h_n, d_c_n if run.cell.has_c else None)
     passed = Passed(output, run.h_0, run.c_0, _there(gates), _there(q), _there(c))
     dtype = run.x.dtype
     if dtype in HALF:
