@@ -29,9 +29,20 @@ __all__ = ["NativeSteps", "native_backward", "native_forward", "native_replay", 
 
 DTYPES = {torch.float32: "f32", torch.float64: "f64"}
 SCRATCH_ALIGNMENT = 64  # bytes
-BATCH_ARRAYS = (
-    "h_start", "c_start", "h_end", "c_end", "d_h_end", "d_c_end", "d_h_start", "d_c_start",
-)  # fmt: skip
+# How large each array of a call is; all others have a row of H numbers for each of the run.
+SIZES = {
+    "w_hh": "weights",
+    "w_ih": "input weights",
+    "b_ih": "biases",
+    "b_hh": "biases",
+    "peephole": "peepholes",
+    "x": "input",
+    "norms": "norms",
+    **dict.fromkeys(("gates", "d_a", "d_q"), "gates"),
+    **dict.fromkeys(("h_start", "c_start", "h_end", "c_end"), "batch"),
+    **dict.fromkeys(("d_h_start", "d_c_start", "d_h_end", "d_c_end"), "batch"),
+}
+NEAR_BYTES = 4 * 2**20  # of W_ih: up to here the core brings it near again for every few steps
 KEPT_BYTES = 64 * 2**20  # the most that is kept under one name
 
 
@@ -41,33 +52,40 @@ def runs_natively(run: Run) -> bool:
 
 
 def _takes(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in DTYPES and _native.library() is not None
+    return x.is_cpu and x.dtype in DTYPES and _native.library() is not None
 
 
 def native_forward(run: Run, keep: bool) -> Passed:
     """The run forward; ``keep``: with all that the run backward needs."""
-    weights, cell = run.weights, run.cell
+    weights, cell, h_0 = run.weights, run.cell, run.h_0
     units = weights.w_ih.shape[0] // len(cell.gates)
-    gates = _input_part(run)
-    rows = gates.shape[:-1]
-    w_hh, h_0 = weights.w_hh, run.h_0
+    rows, batch, empty = run.x.shape[:-1], len(h_0), run.x.new_empty
+    gates, given, w_hh = None, {}, weights.w_hh
     if weights.w_hr is not None:
-        gates = _with_first_product(run, gates)
-        w_hh, h_0 = w_hh @ weights.w_hr, h_0.new_zeros(len(h_0), units)
-    h, h_n = gates.new_empty(*rows, units), gates.new_empty(len(h_0), units)
-    q = gates.new_empty(*rows, units) if _has_q(run) else None
-    c = gates.new_empty(*rows, units) if cell.has_c else None
+        gates = _with_first_product(run, _input_part(run))
+        w_hh, h_0 = w_hh @ weights.w_hr, h_0.new_zeros(batch, units)
+    elif not 0 < weights.w_ih.nbytes <= NEAR_BYTES:
+        gates = _input_part(run)
+    else:
+        given = {"x": run.x, "w_ih": weights.w_ih, "b_ih": weights.b_ih}
+        if keep and len(cell.gates) > 1:
+            gates = empty(*rows, len(cell.gates) * units)
+    h, h_n = empty(*rows, units), empty(batch, units)
+    q = empty(*rows, units) if _has_q(run) and (keep or not given) else None
+    c = empty(*rows, units) if cell.has_c and (keep or not given) else None
     c_n = None if run.c_0 is None else run.c_0.new_empty(run.c_0.shape)
     _call(
-        run, "forward", units,
-        w_hh=w_hh, peephole=weights.peephole, b_hn=_b_hn(run), h_start=h_0, c_start=run.c_0,
+        run, "forward", units, **given,
+        w_hh=w_hh, peephole=weights.peephole, b_hh=weights.b_hh, h_start=h_0, c_start=run.c_0,
         gates=gates, q=q, h=h, c=c, h_end=h_n, c_end=c_n,
     )  # fmt: skip
     if weights.w_hr is not None:
         h, h_n = h @ weights.w_hr.T, h_n @ weights.w_hr.T
     if not keep:
         return Passed(h, h_n, c_n)
-    kept = None if cell.gates == ("h",) else gates.unflatten(-1, (len(cell.gates), units))
+    kept = None if cell.gates == ("h",) else gates
+    if kept is not None:
+        kept = kept.view(*rows, len(cell.gates), units)
     return Passed(h, h_n, c_n, gates=kept, q=q, c=c)
 
 
@@ -167,11 +185,6 @@ def _input_part(run: Run) -> Tensor:
 
 def _has_q(run: Run) -> bool:
     return run.cell.name == "GRU"
-
-
-def _b_hn(run: Run) -> Tensor | None:
-    b_hh = run.weights.b_hh
-    return b_hh[2 * len(b_hh) // 3 :] if _has_q(run) and b_hh is not None else None
 
 
 def _products(
@@ -405,6 +418,7 @@ def _call(run: Run, direction: str, units: int, **arrays: Tensor | None) -> None
         steps=run.steps,
         batch=len(run.h_0),
         hidden=units,
+        inputs=run.x.shape[-1],
         row_stride=row_stride,
         first_row=first_row.data_ptr(),
         sequences=sequences.data_ptr(),
@@ -428,26 +442,29 @@ def _check(run: Run, units: int, sequences: Tensor, arrays: dict[str, Tensor]) -
     Raises:
         RuntimeError: a size, dtype or device that does not fit the run.
     """
-    batch, gates = len(run.h_0), len(run.cell.gates)
-    rows = math.prod(run.x.shape[:-1])
+    rows = run.x.numel() // run.x.shape[-1] if run.x.shape[-1] else math.prod(run.x.shape[:-1])
+    gates, batch, dtype = len(run.cell.gates), run.h_0.shape[0], run.x.dtype
     sizes = {
-        "w_hh": gates * units * units,
-        "peephole": len(run.cell.peepholes) * units,
-        "b_hn": units,
+        "weights": gates * units * units,
+        "input weights": gates * units * run.x.shape[-1],
+        "biases": gates * units,
+        "peepholes": len(run.cell.peepholes) * units,
+        "input": run.x.numel(),
+        "gates": gates * rows * units,
         "norms": 2 * rows,
-        **dict.fromkeys(("gates", "d_a", "d_q"), gates * rows * units),
-        **dict.fromkeys(BATCH_ARRAYS, batch * units),
+        "batch": batch * units,
+        "rows": rows * units,
     }
     if sequences.dtype != torch.int64:
         raise RuntimeError(f"Expected batch_sizes of int64, got {sequences.dtype}.")
     for name, tensor in arrays.items():
-        expected = sizes.get(name, rows * units)
-        dtype = torch.float64 if name == "norms" else run.x.dtype
         if name == "h_in":
             continue  # one step shorter than the others
-        if tensor.numel() != expected or tensor.dtype != dtype or tensor.device.type != "cpu":
+        expected = sizes[SIZES.get(name, "rows")]
+        wanted = torch.float64 if name == "norms" else dtype
+        if tensor.numel() != expected or tensor.dtype != wanted or not tensor.is_cpu:
             raise RuntimeError(
-                f"{run.cell.name}: expected {name} with {expected} numbers of {dtype} on the CPU, "
+                f"{run.cell.name}: expected {name} with {expected} numbers of {wanted} on the CPU, "
                 f"got {list(tensor.shape)} of {tensor.dtype} on {tensor.device}. All weights and "
                 "states of a layer need the dtype and device of its input, and sizes that fit."
             )

@@ -22,7 +22,7 @@ import torch  # first: the library then finds torch's libgomp loaded, and they s
 
 __all__ = ["ABI", "Run", "Status", "library", "status", "threads"]
 
-ABI = 1  # CAROUSEL_ABI of the header that this module was written for
+ABI = 2  # CAROUSEL_ABI of the header that this module was written for
 NAME = "libcarousel_core.so"
 
 
@@ -37,18 +37,21 @@ class Run(ctypes.Structure):
         ("steps", ctypes.c_int64),
         ("batch", ctypes.c_int64),
         ("hidden", ctypes.c_int64),
+        ("inputs", ctypes.c_int64),
         ("row_stride", ctypes.c_int64),
         ("first_row", ctypes.c_void_p),
         ("sequences", ctypes.c_void_p),
         ("reverse", ctypes.c_int32),
         ("cell", ctypes.c_int32),
         ("threads", ctypes.c_int32),
-        ("packed_rows", ctypes.c_int32),
         ("w_hh", ctypes.c_void_p),
+        ("w_ih", ctypes.c_void_p),
         ("peephole", ctypes.c_void_p),
-        ("b_hn", ctypes.c_void_p),
+        ("b_ih", ctypes.c_void_p),
+        ("b_hh", ctypes.c_void_p),
         ("h_start", ctypes.c_void_p),
         ("c_start", ctypes.c_void_p),
+        ("x", ctypes.c_void_p),
         ("gates", ctypes.c_void_p),
         ("q", ctypes.c_void_p),
         ("h", ctypes.c_void_p),

@@ -17,20 +17,34 @@ class Gru {
 
     explicit Gru(const Run<T> &run) : run_(run) {}
 
-    void start(int64_t row, int64_t block, T *sums) const {
-        const int lanes = run_.lanes(block);
-        if (lanes == L)
-            start<true>(row, block, sums, lanes);
-        else
-            start<false>(row, block, sums, lanes);
+    // Of the candidate's biases only b_in: b_hn is multiplied by r.
+    void bias(int64_t block, T *part) const {
+        for (int g = 0; g < 2; ++g) store(part + g * L, run_.bias(g, block));
+        const int64_t at = 2 * run_.hidden + block * L;
+        store(part + 2 * L, run_.b_ih ? load<false>(run_.b_ih + at, run_.lanes(block)) : all<T>(0));
     }
 
-    void finish(int64_t row, int64_t block, const T *h_before, const T *, const T *sums) const {
+    // r and z from the input's part on; the candidate's recurrent product q for itself.
+    void start(int64_t row, int64_t block, const Part<T> &input, T *sums) const {
+        const int64_t unit = block * L;
+        const int lanes = run_.lanes(block);
+        store(sums, input.gate(0));
+        store(sums + L, input.gate(1));
+        V q = all<T>(0);
+        if (!run_.w_hh)
+            q = load<false>(run_.q + row * run_.hidden + unit, lanes);
+        else if (run_.b_hh)
+            q = load<false>(run_.b_hh + 2 * run_.hidden + unit, lanes);
+        store(sums + 2 * L, q);
+    }
+
+    void finish(int64_t row, int64_t block, const T *h_before, const T *, T *, const Part<T> &input,
+                const T *sums) const {
         const int lanes = run_.lanes(block);
         if (lanes == L)
-            finish<true>(row, block, h_before, sums, lanes);
+            finish<true>(row, block, h_before, input, sums, lanes);
         else
-            finish<false>(row, block, h_before, sums, lanes);
+            finish<false>(row, block, h_before, input, sums, lanes);
     }
 
     Vector<T> back(int64_t row, int64_t b, int64_t block, const T *h_before, const T *, bool,
@@ -48,32 +62,20 @@ class Gru {
     static constexpr int L = kLanes<T>;
 
     template <bool Full>
-    CAROUSEL_INLINE void start(int64_t row, int64_t block, T *sums, int lanes) const {
+    CAROUSEL_INLINE void finish(int64_t row, int64_t block, const T *h_before, const Part<T> &input,
+                                const T *sums, int lanes) const {
         const int64_t H = run_.hidden, unit = block * L;
-        const T *x = run_.gates + row * 3 * H + unit;
-        store(sums, load<Full>(x, lanes));
-        store(sums + L, load<Full>(x + H, lanes));
-        V q = all<T>(0);
-        if (!run_.w_hh)
-            q = load<Full>(run_.q + row * H + unit, lanes);
-        else if (run_.b_hn)
-            q = load<Full>(run_.b_hn + unit, lanes);
-        store(sums + 2 * L, q);
-    }
-
-    template <bool Full>
-    CAROUSEL_INLINE void finish(int64_t row, int64_t block, const T *h_before, const T *sums,
-                                int lanes) const {
-        const int64_t H = run_.hidden, unit = block * L;
-        T *gates = run_.gates + row * 3 * H + unit;
         const V q = load(sums + 2 * L), h_prev = load<Full>(h_before + unit, lanes);
         const V r = sigmoid<T>(load(sums)), z = sigmoid<T>(load(sums + L));
-        const V n = tanh<T>(load<Full>(gates + 2 * H, lanes) + r * q);
+        const V n = tanh<T>(input.gate(2) + r * q);
         store<Full>(run_.h + row * H + unit, (all<T>(1) - z) * n + z * h_prev, lanes);
-        store<Full>(gates, r, lanes);
-        store<Full>(gates + H, z, lanes);
-        store<Full>(gates + 2 * H, n, lanes);
-        store<Full>(run_.q + row * H + unit, q, lanes);
+        if (run_.gates) {
+            T *gates = run_.gates + row * 3 * H + unit;
+            run_.template keep<Full>(gates, r, lanes);
+            run_.template keep<Full>(gates + H, z, lanes);
+            run_.template keep<Full>(gates + 2 * H, n, lanes);
+        }
+        if (run_.q) store<Full>(run_.q + row * H + unit, q, lanes);
     }
 
     // In the reverse order of `finish`.

@@ -30,20 +30,21 @@ class Lstm {
         p_o_ = at_o_ < 0 ? nullptr : run.peephole + peep++ * run.hidden;
     }
 
-    void start(int64_t row, int64_t block, T *sums) const {
-        const T *x = run_.gates + row * G * run_.hidden + block * L;
-        const int lanes = run_.lanes(block);
-        for (int g = 0; g < G; ++g)
-            store(sums + g * L,
-                  lanes == L ? load(x + g * run_.hidden) : load<false>(x + g * run_.hidden, lanes));
+    void bias(int64_t block, T *part) const {
+        for (int g = 0; g < G; ++g) store(part + g * L, run_.bias(g, block));
     }
 
-    void finish(int64_t row, int64_t block, const T *, const T *c_before, const T *sums) const {
+    void start(int64_t, int64_t, const Part<T> &input, T *sums) const {
+        for (int g = 0; g < G; ++g) store(sums + g * L, input.gate(g));
+    }
+
+    void finish(int64_t row, int64_t block, const T *, const T *c_before, T *c, const Part<T> &,
+                const T *sums) const {
         const int lanes = run_.lanes(block);
         if (lanes == L)
-            finish<true>(row, block, c_before, sums, lanes);
+            finish<true>(row, block, c_before, c, sums, lanes);
         else
-            finish<false>(row, block, c_before, sums, lanes);
+            finish<false>(row, block, c_before, c, sums, lanes);
     }
 
     // From v_h = dL/dh_t; returns dL/dc_t.
@@ -59,10 +60,9 @@ class Lstm {
     static constexpr int L = kLanes<T>;
 
     template <bool Full>
-    CAROUSEL_INLINE void finish(int64_t row, int64_t block, const T *c_before, const T *sums,
-                                int lanes) const {
+    CAROUSEL_INLINE void finish(int64_t row, int64_t block, const T *c_before, T *c_after,
+                                const T *sums, int lanes) const {
         const int64_t H = run_.hidden, unit = block * L;
-        T *gates = run_.gates + row * G * H + unit;
         const V c_prev = load<Full>(c_before + unit, lanes), one = all<T>(1);
         V i, f, g, o, c;
         if (Plain) {
@@ -83,11 +83,16 @@ class Lstm {
             if (at_o_ >= 0) o = sigmoid<T>(seen<Full>(sums, at_o_, p_o_, c, unit, lanes));
             store<Full>(run_.h + row * H + unit, o * squashed_h(c), lanes);
         }
-        store<Full>(run_.c + row * H + unit, c, lanes);
-        if (Plain || at_i_ >= 0) store<Full>(gates + (Plain ? 0 : at_i_) * H, i, lanes);
-        if (Plain || at_f_ >= 0) store<Full>(gates + (Plain ? 1 : at_f_) * H, f, lanes);
-        store<Full>(gates + (Plain ? 2 : at_g_) * H, g, lanes);
-        if (Plain || at_o_ >= 0) store<Full>(gates + (Plain ? 3 : at_o_) * H, o, lanes);
+        store<Full>(c_after + unit, c, lanes);
+        if (!run_.gates) return;
+        T *gates = run_.gates + row * G * H + unit;
+        if (Plain || at_i_ >= 0)
+            run_.template keep<Full>(gates + (Plain ? 0 : at_i_) * H, i, lanes);
+        if (Plain || at_f_ >= 0)
+            run_.template keep<Full>(gates + (Plain ? 1 : at_f_) * H, f, lanes);
+        run_.template keep<Full>(gates + (Plain ? 2 : at_g_) * H, g, lanes);
+        if (Plain || at_o_ >= 0)
+            run_.template keep<Full>(gates + (Plain ? 3 : at_o_) * H, o, lanes);
     }
 
     // In the reverse order of `finish`.

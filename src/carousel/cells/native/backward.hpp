@@ -36,7 +36,7 @@ class Backward {
                 s + 1 < run_.steps ? split_.among(run_.sequences(s + 1)) : int64_t(0);
             const int64_t present = split_.among(run_.sequences(s));
             const int64_t continued = later < present ? later : present;
-            each_panel([&](int64_t panel, int blocks) {
+            each_panel(s, [&](int64_t panel, int blocks) {
                 // Those that go on after step s, those that end with it, those that begin after it.
                 through(s, panel, blocks, 0, continued, true);
                 through(s, panel, blocks, continued, present, false);
@@ -44,17 +44,20 @@ class Backward {
             });
             barrier.wait(split_.team);
         }
-        each_panel([&](int64_t panel, int blocks) {
+        each_panel(0, [&](int64_t panel, int blocks) {
             begin(0, panel, blocks, 0, split_.among(run_.sequences(0)));
         });
     }
 
    private:
+    // To and fro from step to step, as forward.
     template <class Body>
-    void each_panel(Body body) {
-        for (int64_t panel = split_.first_unit_block; panel < split_.last_unit_block;
-             panel += kMaxVectors) {
-            const int64_t left = split_.last_unit_block - panel;
+    void each_panel(int64_t s, Body body) {
+        const int64_t first = split_.first_unit_block, last = split_.last_unit_block;
+        const int64_t panels = (last - first + kMaxVectors - 1) / kMaxVectors;
+        for (int64_t p = 0; p < panels; ++p) {
+            const int64_t panel = first + (s % 2 ? panels - 1 - p : p) * kMaxVectors;
+            const int64_t left = last - panel;
             body(panel, left < kMaxVectors ? static_cast<int>(left) : kMaxVectors);
         }
     }
@@ -85,7 +88,22 @@ class Backward {
         const T *d_a[kGroup];
         for (int m = 0; m < rows; ++m)
             d_a[m] = from + run_.row(s, split_.sequence(first + m)) * K();
-        multiply_group(d_a, rows, packed_ + panel * L * K(), blocks, K(), sums_);
+        multiply_group(d_a, rows, packed_ + panel * L * K(), blocks, K(), sums_,
+                       [&](int64_t part, int64_t parts) {
+                           if (s > 0) fetch(s - 1, panel, blocks, first, rows, part, parts);
+                       });
+    }
+
+    // Bring near a part of what the gates of step s were: they lie apart, and long ago they were
+    // written.
+    void fetch(int64_t s, int64_t panel, int blocks, int64_t first, int rows, int64_t part,
+               int64_t parts) const {
+        const int64_t bursts = int64_t(rows) * Cell::gates;
+        for (int64_t k = bursts * part / parts; k < bursts * (part + 1) / parts; ++k) {
+            const int64_t row = run_.row(s, split_.sequence(first + k / Cell::gates));
+            const T *gate = run_.gates + (row * Cell::gates + k % Cell::gates) * run_.hidden;
+            for (int u = 0; u < blocks; ++u) __builtin_prefetch(gate + (panel + u) * L, 0, 2);
+        }
     }
 
     // Step s of some sequences, which go on after it or end with it.

@@ -2,9 +2,9 @@
  *
  * Plain C, no torch and no Python. Every function is stateless; all memory belongs to the caller.
  * Unless a field says otherwise arrays are dense, row-major, of the type of the function (_f32,
- * _f64), and do not overlap. B sequences, T steps, H units, G rows of weights (gates), R rows of
- * sequence data: row (t, b) stands at first_row[t] + b * row_stride, which describes time-first,
- * batch-first and packed layouts alike.
+ * _f64), and do not overlap. B sequences, T steps, H units, I inputs, G rows of weights (gates), R
+ * rows of sequence data: row (t, b) stands at first_row[t] + b * row_stride, which describes
+ * time-first, batch-first and packed layouts alike.
  */
 #ifndef CAROUSEL_ABI_H
 #define CAROUSEL_ABI_H
@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define CAROUSEL_ABI 1
+#define CAROUSEL_ABI 2
 
 /* What recurs. Bits of carousel_run.cell: one family, and for the LSTM what its variant is. */
 enum {
@@ -54,26 +54,31 @@ typedef struct carousel_run {
     int64_t steps;            /* T */
     int64_t batch;            /* B */
     int64_t hidden;           /* H */
+    int64_t inputs;           /* I; not read where x is NULL */
     int64_t row_stride;       /* rows between one sequence and the next */
     const int64_t *first_row; /* [T] */
     const int64_t *sequences; /* [T] the first so many sequences have step t; never increasing */
     int32_t reverse;          /* 1: from step T-1 to step 0 */
     int32_t cell;             /* bits above */
     int32_t threads;          /* at most so many */
-    int32_t packed_rows;      /* reserved, 0 */
 
     /* Parameters. */
     const void *w_hh;     /* [G*H, H]; NULL: gates hold the recurrent products already */
+    const void *w_ih;     /* [G*H, I] forward; not read where x is NULL */
     const void *peephole; /* [K, H] the gates among i, f, o that exist; NULL without */
-    const void *b_hn;     /* [H] GRU: inside the product that r multiplies; NULL without */
+    const void *b_ih;     /* [G*H] forward; NULL without; not read where x is NULL */
+    const void *b_hh;     /* [G*H] likewise, but the part of the GRU's n is always read: it stands
+                             inside the product that r multiplies */
     const void *h_start;  /* [B, H] */
     const void *c_start;  /* [B, H]; NULL for cells without c */
 
-    /* The run. Written by forward, read by backward. */
-    void *gates;      /* [R, G, H] in: W_ih x + biases; out: activations (RNN: not used, see h) */
+    /* The run. Written by forward, read by backward. Where x is given, forward keeps of gates, q
+       and c what is not NULL. */
+    const void *x;    /* [R, I] forward; NULL: gates hold W_ih x + biases already */
+    void *gates;      /* [R, G, H] activations (RNN: not used, see h) */
     void *q;          /* [R, H] GRU: W_hn h + b_hn; in where w_hh is NULL */
     void *h;          /* [R, H] */
-    void *c;          /* [R, H]; NULL for cells without c */
+    void *c;          /* [R, H]; NULL for cells without c. Not kept: c_end must be there */
     const void *h_in; /* [R, H] forward without w_hh: the states that each step starts from are
                          taken from here; may not alias h */
     void *h_end;      /* [B, H] forward: the last state of each sequence; may be NULL */

@@ -52,40 +52,92 @@ int gates_of(const carousel_run &run) {
            !!(run.cell & CAROUSEL_NO_O);
 }
 
-// The widest vector of any target: scratch is the same whichever runs.
-constexpr int64_t kWidest = 64;
+// What holds for any target, so that scratch is the same whichever runs.
+constexpr int64_t kWidest = 64, kNarrowest = 16;  // bytes of a vector
+constexpr int64_t kPanel = 4;                     // vectors side by side, at most
+constexpr int64_t kAhead = 64;                    // rows of the input part at once
 
 int64_t padded_units(const carousel_run &run, int32_t size) {
-    const int64_t lanes = kWidest / size;
+    const int64_t lanes = kPanel * kWidest / size;
     return (run.hidden + lanes - 1) / lanes * lanes;
 }
 
+// The number of a field, counted from 1, in the order of the struct.
+enum Field : int32_t {
+    kSteps = 1,
+    kBatch,
+    kHidden,
+    kInputs,
+    kRowStride,
+    kFirstRow,
+    kSequences,
+    kReverse,
+    kCell,
+    kThreads,
+    kWhh,
+    kWih,
+    kPeephole,
+    kBih,
+    kBhh,
+    kHStart,
+    kCStart,
+    kX,
+    kGates,
+    kQ,
+    kH,
+    kC,
+    kHIn,
+    kHEnd,
+    kCEnd,
+    kDOutput,
+    kDCell,
+    kDHEnd,
+    kDCEnd,
+    kDA,
+    kDQ,
+    kDHStart,
+    kDCStart,
+    kDH,
+    kDC,
+    kNorms,
+    kScratch
+};
+
 int32_t wrong(const carousel_run *run, bool backward) {
     const int32_t family = run->cell & CAROUSEL_FAMILY_MASK;
-    const bool has_c = family == CAROUSEL_LSTM;
-    if (run->steps < 1) return 1;
-    if (run->batch < 1) return 2;
-    if (run->hidden < 1) return 3;
-    if (!run->first_row || !run->sequences) return 5;
+    const bool has_c = family == CAROUSEL_LSTM, is_gru = family == CAROUSEL_GRU;
+    const bool has_gates = family != CAROUSEL_RNN;
+    if (run->steps < 1) return kSteps;
+    if (run->batch < 1) return kBatch;
+    if (run->hidden < 1) return kHidden;
+    if (!run->first_row || !run->sequences) return kFirstRow;
     for (int64_t t = 0; t < run->steps; ++t)
         if (run->sequences[t] < 1 || run->sequences[t] > run->batch ||
             (t > 0 && run->sequences[t] > run->sequences[t - 1]))
-            return 6;
-    if (family > CAROUSEL_LSTM || gates_of(*run) < (has_c ? 3 : 1)) return 8;
-    if (run->threads < 1) return 9;
-    if (!run->w_hh && (backward ? !(run->cell & CAROUSEL_TRUNCATED) : !run->h_in)) return 11;
-    if (has_c && (run->cell & CAROUSEL_PEEPHOLE) && !run->peephole) return 12;
-    if (!run->h_start) return 14;
-    if (has_c && !run->c_start) return 15;
-    if (!run->gates && (!backward || family != CAROUSEL_RNN)) return 16;
-    if (family == CAROUSEL_GRU && !run->q) return 17;
-    if (!run->h) return 18;
-    if (has_c && !run->c) return 19;
-    if (backward && !run->d_a) return 27;
-    if (backward && family == CAROUSEL_GRU && !run->d_q) return 28;
-    if (backward && !run->d_h_start) return 29;
-    if (backward && has_c && !run->d_c_start) return 30;
-    if (!run->scratch) return 34;
+            return kSequences;
+    if (family > CAROUSEL_LSTM || gates_of(*run) < (has_c ? 3 : 1)) return kCell;
+    if (run->threads < 1) return kThreads;
+    if (has_c && (run->cell & CAROUSEL_PEEPHOLE) && !run->peephole) return kPeephole;
+    if (!run->h_start) return kHStart;
+    if (has_c && !run->c_start) return kCStart;
+    if (!run->h) return kH;
+    if (!run->scratch) return kScratch;
+    if (!backward && run->x) {
+        if (run->inputs < 1) return kInputs;
+        if (!run->w_hh) return kWhh;
+        if (!run->w_ih) return kWih;
+        if (has_c && !run->c && !run->c_end) return kC;
+        return 0;
+    }
+    if (!run->w_hh && (backward ? !(run->cell & CAROUSEL_TRUNCATED) : !run->h_in)) return kWhh;
+    if (!run->gates && (!backward || has_gates)) return kGates;
+    if (is_gru && !run->q) return kQ;
+    if (has_c && !run->c) return kC;
+    if (!backward) return 0;
+    if (!run->d_a) return kDA;
+    if (is_gru && !run->d_q) return kDQ;
+    if (!run->d_h_start) return kDHStart;
+    if (has_c && !run->d_c_start) return kDCStart;
     return 0;
 }
 
@@ -104,17 +156,22 @@ using namespace carousel;
 
 CAROUSEL_EXPORT int64_t carousel_scratch_bytes(const carousel_run *run, int32_t backward,
                                                int32_t size) {
-    const int64_t units = padded_units(*run, size);
-    const int64_t weights = units * gates_of(*run) * run->hidden * size + 64;
-    if (!backward || !run->norms) return weights;
+    const int64_t rows_of_weights = padded_units(*run, size) * gates_of(*run);
+    const int64_t recurrent = rows_of_weights * run->hidden * size + kWidest;
+    if (!backward) {
+        if (!run->x) return recurrent;
+        const int64_t input = rows_of_weights * run->inputs * size + kWidest;
+        return recurrent + input + run->threads * rows_of_weights * kAhead * size;
+    }
+    if (!run->norms) return recurrent;
     int64_t rows = 0;
     for (int64_t t = 0; t < run->steps; ++t) {
         const int64_t last = run->first_row[t] + (run->sequences[t] - 1) * run->row_stride + 1;
         rows = last > rows ? last : rows;
     }
-    const int64_t narrowest = 16 / size;  // the narrowest vectors make the most blocks
+    const int64_t narrowest = kNarrowest / size;  // the narrowest vectors make the most blocks
     const int64_t blocks = (run->hidden + narrowest - 1) / narrowest;
-    return weights + rows * blocks * 2 * static_cast<int64_t>(sizeof(double)) + 64;
+    return recurrent + rows * blocks * 2 * static_cast<int64_t>(sizeof(double)) + kWidest;
 }
 
 CAROUSEL_EXPORT int32_t carousel_forward_f32(const carousel_run *run) {

@@ -68,20 +68,37 @@ Multiply<T> multiply_for(int rows, int vectors) {
     }
 }
 
+struct Nothing {
+    void operator()(int64_t, int64_t) const {}
+};
+
 // The same for a group of up to kGroup rows and any K. The panel comes from a far cache once for
 // the group, not once for each block of rows.
-template <class T>
-void multiply_group(const T *const *a, int rows, const T *w, int vectors, int64_t K, T *sums) {
+//
+// meanwhile(part, parts) is called `parts` times, evenly spread: there is time to fetch what comes
+// after the product.
+template <class T, class Meanwhile = Nothing>
+void multiply_group(const T *const *a, int rows, const T *w, int vectors, int64_t K, T *sums,
+                    Meanwhile meanwhile = {}) {
     if (rows == 0) return;
     const int most = rows_for(vectors), blocks = (rows + most - 1) / most;
+    const int fewer = rows / blocks;  // the first blocks have so many rows, the others one more
+    const int small_ones = blocks - rows % blocks;
+    const Multiply<T> small = multiply_for<T>(fewer, vectors);
+    const Multiply<T> large = small_ones < blocks ? multiply_for<T>(fewer + 1, vectors) : small;
+    const int64_t parts = (K + kDepth - 1) / kDepth * blocks;
+    int64_t part = 0;
     for (int64_t k = 0; k < K; k += kDepth) {
         const int64_t depth = k + kDepth < K ? kDepth : K - k;
-        for (int block = 0; block < blocks; ++block) {
-            const int first = block * rows / blocks, last = (block + 1) * rows / blocks;
+        const T *panel = w + k * vectors * kLanes<T>;
+        for (int block = 0, first = 0; block < blocks; ++block) {
+            const int count = block < small_ones ? fewer : fewer + 1;
             const T *from[kMaxRows];
-            for (int m = first; m < last; ++m) from[m - first] = a[m] + k;
-            multiply_for<T>(last - first, vectors)(from, w + k * vectors * kLanes<T>, depth,
-                                                   sums + first * vectors * kLanes<T>);
+            for (int m = 0; m < count; ++m) from[m] = a[first + m] + k;
+            (block < small_ones ? small : large)(from, panel, depth,
+                                                 sums + first * vectors * kLanes<T>);
+            first += count;
+            meanwhile(part++, parts);
         }
     }
 }

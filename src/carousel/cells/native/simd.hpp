@@ -5,10 +5,21 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 #include "carousel.h"
 
 #define CAROUSEL_INLINE inline __attribute__((always_inline))
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define CAROUSEL_HAS_SHUFFLE 1
+#endif
+#endif
 
 namespace carousel::CAROUSEL_TARGET {
 
@@ -69,16 +80,37 @@ CAROUSEL_INLINE Vector<T> all(T value) {
     return value - Vector<T>{};  // x - 0 is x, also for -0 and NaN
 }
 
+// A vector anywhere in memory. Through memcpy the compiler would take some by way of the stack.
+template <class T>
+struct Anywhere {
+    typedef T Vector __attribute__((vector_size(kBytes), aligned(sizeof(T)), may_alias));
+};
+
 template <class T>
 CAROUSEL_INLINE Vector<T> load(const T *from) {
-    Vector<T> v;
-    __builtin_memcpy(&v, from, sizeof v);
-    return v;
+    return *reinterpret_cast<const typename Anywhere<T>::Vector *>(from);
 }
 
 template <class T>
 CAROUSEL_INLINE void store(T *to, Vector<T> v) {
-    __builtin_memcpy(to, &v, sizeof v);
+    *reinterpret_cast<typename Anywhere<T>::Vector *>(to) = v;
+}
+
+// To memory without a place in the caches, where there is an instruction for a whole line of them;
+// `to` must be aligned. Other threads see it after a fence.
+template <class T>
+CAROUSEL_INLINE void store_past_caches(T *to, Vector<T> v) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i *>(to), reinterpret_cast<__m512i>(v));
+#else
+    store(to, v);
+#endif
+}
+
+CAROUSEL_INLINE void fence() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
 }
 
 // The first `lanes` elements; the others are 0. `Full` says that it is all of them.
@@ -99,6 +131,34 @@ CAROUSEL_INLINE void store(T *to, Vector<T> v, int lanes) {
     alignas(kBytes) T part[kLanes<T>];
     store(part, v);
     for (int k = 0; k < lanes; ++k) to[k] = part[k];
+}
+
+// The lanes of a and b in the places of a matrix's two rows that are S apart, after the step of its
+// transposition that exchanges blocks of S by S.
+template <int S, class V, int... lane>
+CAROUSEL_INLINE void exchange(V &a, V &b, std::integer_sequence<int, lane...>) {
+    constexpr int L = sizeof...(lane);
+#if CAROUSEL_HAS_SHUFFLE
+    const V upper = __builtin_shufflevector(a, b, (lane & S ? L + lane - S : lane)...);
+    b = __builtin_shufflevector(a, b, (lane & S ? L + lane : lane + S)...);
+    a = upper;
+#else
+    const V upper = {(lane & S ? b[(lane - S) & (L - 1)] : a[lane])...};
+    b = V{(lane & S ? b[lane] : a[(lane + S) & (L - 1)])...};
+    a = upper;
+#endif
+}
+
+// rows[i][k] and rows[k][i] change places.
+template <class T, int S = 1>
+CAROUSEL_INLINE void transpose(Vector<T> *rows) {
+    constexpr int L = kLanes<T>;
+    if constexpr (S < L) {
+#pragma GCC unroll 16
+        for (int i = 0; i < L; ++i)
+            if (!(i & S)) exchange<S>(rows[i], rows[i + S], std::make_integer_sequence<int, L>());
+        transpose<T, 2 * S>(rows);
+    }
 }
 
 // x within [-range, range]; NaN stays NaN.

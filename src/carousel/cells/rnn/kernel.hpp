@@ -16,13 +16,14 @@ class Rnn {
 
     explicit Rnn(const Run<T> &run) : run_(run) {}
 
-    void start(int64_t row, int64_t block, T *sums) const {
-        const int lanes = run_.lanes(block);
-        const T *x = run_.gates + row * run_.hidden + block * L;
-        store(sums, lanes == L ? load(x) : load<false>(x, lanes));
+    void bias(int64_t block, T *part) const { store(part, run_.bias(0, block)); }
+
+    void start(int64_t, int64_t, const Part<T> &input, T *sums) const {
+        store(sums, input.gate(0));
     }
 
-    void finish(int64_t row, int64_t block, const T *, const T *, const T *sums) const {
+    void finish(int64_t row, int64_t block, const T *, const T *, T *, const Part<T> &,
+                const T *sums) const {
         const int lanes = run_.lanes(block);
         const V h = activated(load(sums));
         T *to = run_.h + row * run_.hidden + block * L;
