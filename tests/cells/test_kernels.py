@@ -55,6 +55,9 @@ def shapes(kind: tuple[str, bool]) -> list[Shape]:
     ]
 
 
+FAMILIES = ("RNN tanh", "GRU", "LSTM", "LSTM peephole", "LSTM cifg")
+
+
 def cuts(kind: tuple[str, bool]) -> tuple[bool, ...]:
     return (False, True) if kind[0] in LSTMS else (False,)
 
@@ -83,6 +86,41 @@ def test_one_step_of_one_sequence(kind: tuple[str, bool]) -> None:
 @every_kind
 def test_without_biases(kind: tuple[str, bool]) -> None:
     assert_same_as_plain(drawn(kind, Shape(bias=False, hidden=9)), truncated=cuts(kind))
+
+
+# Where the part of the input is computed for many steps at once, for one, for a part of one; and
+# where a gate of all steps is more than caches hold.
+INPUTS_COME = {
+    "in pieces of many steps": Shape(steps=45, batch=4, hidden=9),
+    "step by step": Shape(steps=3, batch=61, hidden=21),
+    "group by group": Shape(steps=3, batch=150, hidden=9),
+    "ragged": Shape(steps=25, batch=140, hidden=9, layout="packed", reverse=True),
+    "past the caches": Shape(steps=40, batch=64, hidden=224, layout="batch first"),
+}
+
+
+@pytest.mark.parametrize("shape", INPUTS_COME.values(), ids=INPUTS_COME)
+@pytest.mark.parametrize("kind", [(name, False) for name in FAMILIES], ids=kind_id)
+def test_however_the_input_comes(kind: tuple[str, bool], shape: Shape) -> None:
+    run = drawn(kind, shape)
+    assert_same_as_plain(run)
+    kept, short = (native_forward(run, keep) for keep in (True, False))
+    assert_same_bits(short, Passed(kept.output, kept.h_n, kept.c_n), "without keeping")
+
+
+def test_a_large_gate_goes_past_the_caches() -> None:
+    """The size from which the core does so stands in run.hpp; the case above must be beyond it."""
+    shape = INPUTS_COME["past the caches"]
+    assert shape.steps * shape.batch * shape.hidden * 8 > 4 << 20
+
+
+@every_kind
+def test_an_input_that_torch_multiplies(
+    kind: tuple[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With large weights the part of the input is torch's product."""
+    monkeypatch.setattr("carousel.cells._kernels.NEAR_BYTES", 0)
+    assert_same_as_plain(drawn(kind, Shape(hidden=9, layout="packed")), truncated=cuts(kind))
 
 
 @pytest.mark.parametrize("missing", ["output", "h_n", "c_n", "all"])

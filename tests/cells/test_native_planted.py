@@ -39,6 +39,10 @@ PLANTS = [
     Plant("lstm/kernel.hpp", "o * tanh<T>(c), lanes", "-o * tanh<T>(c), lanes", "LSTM"),
     Plant("lstm/kernel.hpp", "f = coupled_ ? one - i", "f = coupled_ ? one + i", "LSTM cifg"),
     Plant("lstm/kernel.hpp", "? a + load", "? a - load", "LSTM peephole"),
+    Plant("native/run.hpp", "sum = sum + load", "sum = sum - load", "LSTM nfg"),
+    Plant("gru/kernel.hpp", "run_.b_ih ? load", "run_.b_ih ? -load", "GRU"),
+    Plant("native/forward.hpp", "ahead_[s - ahead_from_] *", "ahead_[0] *", "RNN relu"),
+    Plant("native/simd.hpp", "? L + lane - S : lane", "? L + lane : lane", "RNN tanh"),
     Plant("gru/kernel.hpp", "+ z * h_prev", "- z * h_prev", "GRU"),
     # backward
     Plant("native/backward.hpp", "load(sum) + get(", "load(sum) - get(", "GRU"),

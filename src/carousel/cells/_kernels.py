@@ -64,7 +64,7 @@ def native_forward(run: Run, keep: bool) -> Passed:
     if weights.w_hr is not None:
         gates = _with_first_product(run, _input_part(run))
         w_hh, h_0 = w_hh @ weights.w_hr, h_0.new_zeros(batch, units)
-    elif not 0 < weights.w_ih.nbytes <= NEAR_BYTES:
+    elif weights.w_ih.nbytes > NEAR_BYTES:
         gates = _input_part(run)
     else:
         given = {"x": run.x, "w_ih": weights.w_ih, "b_ih": weights.b_ih}
@@ -442,7 +442,7 @@ def _check(run: Run, units: int, sequences: Tensor, arrays: dict[str, Tensor]) -
     Raises:
         RuntimeError: a size, dtype or device that does not fit the run.
     """
-    rows = run.x.numel() // run.x.shape[-1] if run.x.shape[-1] else math.prod(run.x.shape[:-1])
+    rows = run.x.numel() // run.x.shape[-1]
     gates, batch, dtype = len(run.cell.gates), run.h_0.shape[0], run.x.dtype
     sizes = {
         "weights": gates * units * units,
