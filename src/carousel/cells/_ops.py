@@ -22,7 +22,7 @@ from carousel._errors import CarouselError
 from carousel.cells._cell import Weights
 from carousel.cells._engine import run_backward, run_forward
 from carousel.cells._plain import plain_forward
-from carousel.cells._recording import NormToken, Passage, Saved, sink_here
+from carousel.cells._recording import NormToken, Passage, Saved, place_here, sink_here
 from carousel.cells._run import INPUTS, Arriving, Passed, Run, Totalling
 from carousel.cells._segments import segments_backward, segments_forward
 from carousel.cells._table import cell_named
@@ -68,7 +68,9 @@ def recurrence(run: Run, keep_every: int = 1) -> tuple[Tensor, Tensor, Tensor | 
     """
     w = run.weights
     inputs = (run.x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.w_hr, w.peephole, run.h_0, run.c_0)
-    if not _differentiated(inputs):
+    # A graph of torch.jit.trace, made without gradients, may later run with them.
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if not tracing and not _differentiated(inputs):
         keep_every = 0
     options = (run.cell.name, run.reverse, run.batch_first, run.truncated, keep_every)
     output, h_n, c_n, *_ = torch.ops.carousel.recurrence.default(*inputs, run.batch_sizes, *options)
@@ -225,7 +227,7 @@ class _Recurrence(torch.autograd.Function):
             run, _ = _run_of([_detached(argument) for argument in inputs])
             ends = (out.detach(), h_n.detach(), c_n.detach() if run.cell.has_c else None)
             passed = Passed(*ends, *map(_there, kept[:3]))
-            ctx.token = sink.forward(Saved(run, passed, keep_every))
+            ctx.token = sink.forward(Saved(run, passed, keep_every, place_here()))
         return output
 
     @staticmethod
