@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils.checkpoint import checkpoint
 
 import carousel
 from carousel.layers import _recurrent
@@ -130,6 +134,44 @@ def test_watchers_inside_each_other(outer: str, inner: str) -> None:
         layer(x)[0].sum().backward()
     torch.testing.assert_close(norms(one), norms(alone_again))
     torch.testing.assert_close(norms(other), norms(alone))
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointed_by_torch(reentrant: bool) -> None:
+    """The layers run once more within the backward pass, and all belong to that pass."""
+    first, second = (carousel.GRU(5, 5, dtype=torch.float64) for _ in range(2))
+    model = nn.ModuleDict({"first": first, "second": second})
+    x = torch.randn(STEPS, BATCH, 5, dtype=torch.float64, requires_grad=True)
+    with carousel.watch(model) as watcher:
+        second(first(x)[0])[0].square().sum().backward()
+    with carousel.watch_norms(model) as norms_watcher:
+        y = x
+        for layer in (first, second):
+            y = checkpoint(lambda y, layer=layer: layer(y)[0], y, use_reentrant=reentrant)
+        y.square().sum().backward()
+    expected = {name: layer.norm("d_h") for name, layer in watcher.flow.layers.items()}
+    torch.testing.assert_close({n: f.d_h for n, f in norms_watcher.norms.items()}, expected)
+
+
+@pytest.mark.parametrize("watch", [carousel.watch, carousel.watch_norms])
+def test_many_passes_in_one_are_not_heard(watch: Callable[..., Any]) -> None:
+    """Neither inside torch.func nor with is_grads_batched, and the next pass is."""
+    layer = carousel.GRU(2, 5)
+    x = torch.randn(STEPS, BATCH, 2)
+
+    def heard(watcher: Any) -> list[str]:
+        norms = isinstance(watcher, carousel.flow.NormWatcher)
+        return list(watcher.norms if norms else watcher.flow.layers)
+
+    with watch(layer) as watcher:
+        torch.func.vmap(lambda x: layer(x)[0])(x.expand(3, *x.shape)).sum().backward()
+        output = layer(x)[0]
+        came = torch.randn(3, *output.shape)
+        torch.autograd.grad(output, layer.weight_hh_l0, came, is_grads_batched=True)
+        with pytest.raises(carousel.CarouselError, match="No backward pass"):
+            heard(watcher)
+        layer(x)[0].sum().backward()
+    assert heard(watcher) == ["l0"]
 
 
 def test_what_hands_out_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from carousel._errors import CarouselError
+from carousel.cells._batched import batched, one_by_one
 from carousel.cells._cell import Weights
 from carousel.cells._engine import run_backward, run_forward
 from carousel.cells._plain import plain_forward
@@ -240,6 +241,9 @@ class _Recurrence(torch.autograd.Function):
             return (*(None for _ in needs), *beyond)
         saved = ctx.saved_tensors
         tensors, kept = saved[: len(INPUTS) + 1], saved[len(INPUTS) + 1 :]
+        if any(batched(gradient) for gradient in d_ends):
+            with torch.enable_grad():
+                return (*_differentiable(tensors, ctx.options, d_ends, needs), *beyond)
         if not torch.is_grad_enabled():
             return (*_gradients(ctx, tensors, kept, d_ends, needs), *beyond)
         if ctx.token is not None:
@@ -317,7 +321,7 @@ def _by_plain_equations(*arguments: Any) -> tuple[Tensor, ...]:
         raise CarouselError(
             "The truncated gradient of 1997 is not the gradient of a function: it has no "
             "derivative of its own, and no function transform can take it. Use gradient='full' "
-            "where create_graph=True or torch.func is needed."
+            "where create_graph=True, is_grads_batched=True or torch.func is needed."
         )
     dtype = run.x.dtype
     with _no_autocast(run.x):
@@ -367,3 +371,6 @@ LIBRARY.impl("recurrence", _with_autograd, "Autograd")
 LIBRARY.impl("recurrence_backward", _backward, "CompositeExplicitAutograd")
 torch.library.register_fake("carousel::recurrence", _forward_fake, lib=LIBRARY)
 torch.library.register_fake("carousel::recurrence_backward", _backward_fake, lib=LIBRARY)
+for _name in ("recurrence", "recurrence_backward"):
+    _rule = one_by_one(getattr(torch.ops.carousel, _name).default)
+    torch.library.register_vmap(f"carousel::{_name}", _rule, lib=LIBRARY)

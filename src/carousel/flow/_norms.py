@@ -110,7 +110,8 @@ class NormWatcher:
         if not self._found:
             raise CarouselError(
                 "No backward pass has been heard. Run the forward pass and loss.backward() inside "
-                "`with carousel.watch_norms(model) as watcher:`."
+                "`with carousel.watch_norms(model) as watcher:`, and not in code that was "
+                "compiled or traced before (torch.compile, torch.jit.trace): it runs no hooks."
             )
         return {
             layer if len(calls) == 1 else f"{layer}#{number}": calls[call]
@@ -123,9 +124,8 @@ class NormWatcher:
             self._calls += 1
             offer(module, _Listener(self, module, self._names[module], self._calls), self)
 
-    def take(self, layer: str, call: int, norms: LayerNorms) -> None:
-        """Note the norms of a call of a layer in the backward pass that is running."""
-        pass_id = torch._C._current_graph_task_id()  # noqa: SLF001 - torch has no public name
+    def take(self, pass_id: int | None, layer: str, call: int, norms: LayerNorms) -> None:
+        """Note the norms of a call of a layer in a backward pass."""
         if pass_id != self._pass_id:
             self._pass_id, self._found = pass_id, {}
         self._found.setdefault(layer, {})[call] = norms
@@ -148,7 +148,15 @@ class _Listener:
         suffix = f"l{layer}" + ("_reverse" if direction else "")
         name = f"{self.name}.{suffix}" if self.name else suffix
         run = saved.run
-        return _Token(self.watcher, name, self.call, run.batch_first, run.cell.has_c, self.packed)
+        return _Token(
+            self.watcher,
+            name,
+            self.call,
+            run.batch_first,
+            run.cell.has_c,
+            self.packed,
+            made_in=_engine_run(),
+        )
 
 
 def _refuse_elsewhere(name: str, module: Recurrent, device: torch.device) -> None:
@@ -169,6 +177,7 @@ class _Token:
     batch_first: bool
     has_c: bool
     packed: PackedSequence | None
+    made_in: int | None  # the backward pass that the forward ran in, if in one
 
     def norms(self, norms: Tensor) -> None:
         if self.packed is not None:
@@ -176,4 +185,13 @@ class _Token:
         elif self.batch_first:
             norms = norms.transpose(0, 1)
         d_h, d_c = norms.unbind(-1)
-        self.watcher.take(self.layer, self.call, LayerNorms(d_h, d_c if self.has_c else None))
+        # A run made within a backward pass, by reentrant checkpointing, belongs to that pass.
+        pass_id = _engine_run() if self.made_in is None else self.made_in
+        found = LayerNorms(d_h, d_c if self.has_c else None)
+        self.watcher.take(pass_id, self.layer, self.call, found)
+
+
+def _engine_run() -> int | None:
+    """The number of the backward pass that is running."""
+    number: int = torch._C._current_graph_task_id()  # noqa: SLF001 - torch has no public name
+    return None if number < 0 else number

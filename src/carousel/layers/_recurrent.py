@@ -170,7 +170,7 @@ class Recurrent(nn.RNNBase):
                 sequences = int(sequences)
         else:
             sequences = x.shape[0] if self.batch_first else x.shape[1]
-            if x.numel() == 0 and 0 in (x.shape[0], x.shape[1]) and sequences > 0:
+            if x.numel() == 0 and x.shape[1 if self.batch_first else 0] == 0:
                 raise RuntimeError(
                     "The input has no steps: expected a sequence length of at least 1, got "
                     f"{list(x.shape)}."

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.module import (
     _global_forward_hooks_with_kwargs,
@@ -269,6 +269,8 @@ class Recorder:
     def _arrive(self, call: Call, output: str, gradient: Tensor | None) -> None:
         if gradient is None:  # the node has several outputs, and this one the loss does not use
             return
+        if is_legacy_batchedtensor(gradient):  # is_grads_batched: many passes in one
+            return
         # A call made within a backward pass, by reentrant checkpointing, belongs to that pass.
         pass_id = _engine_run() if call.made_in is None else call.made_in
         self._begin_pass(pass_id, recorded=True)
@@ -297,7 +299,7 @@ class Recorder:
 
     def _carry(self, edge: Edge, gradient: Tensor) -> None:
         call = self._produced.get(edge)
-        if call is not None:
+        if call is not None and not is_legacy_batchedtensor(gradient):
             heard = self._last.setdefault(call, Gradients(pass_id=_engine_run()))
             heard.add_carried(call.edges[edge], gradient)
 
