@@ -438,6 +438,10 @@ def _check(run: Run, units: int, sequences: Tensor, arrays: dict[str, Tensor]) -
         **dict.fromkeys(("gates", "d_a", "d_q"), gates * rows * units),
         **dict.fromkeys(BATCH_ARRAYS, batch * units),
     }
+    shapes = {  # as many numbers in another order would do for the core
+        "w_hh": (gates * units, units),
+        "peephole": (len(run.cell.peepholes), units),
+    }
     if sequences.dtype != torch.int64:
         raise RuntimeError(f"Expected batch_sizes of int64, got {sequences.dtype}.")
     for name, tensor in arrays.items():
@@ -445,9 +449,11 @@ def _check(run: Run, units: int, sequences: Tensor, arrays: dict[str, Tensor]) -
         dtype = torch.float64 if name == "norms" else run.x.dtype
         if name == "h_in":
             continue  # one step shorter than the others
-        if tensor.numel() != expected or tensor.dtype != dtype or tensor.device.type != "cpu":
+        fits = tensor.numel() == expected and tensor.shape == shapes.get(name, tensor.shape)
+        if not fits or tensor.dtype != dtype or tensor.device.type != "cpu":
+            size = f"of size {list(shapes[name])}" if name in shapes else f"with {expected} numbers"
             raise RuntimeError(
-                f"{run.cell.name}: expected {name} with {expected} numbers of {dtype} on the CPU, "
+                f"{run.cell.name}: expected {name} {size} of {dtype} on the CPU, "
                 f"got {list(tensor.shape)} of {tensor.dtype} on {tensor.device}. All weights and "
                 "states of a layer need the dtype and device of its input, and sizes that fit."
             )
