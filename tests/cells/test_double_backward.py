@@ -53,6 +53,15 @@ def test_a_weight_of_another_dtype_is_refused() -> None:
         layer(torch.randn(4, 2, 3))
 
 
+@pytest.mark.parametrize("name", ["weight_hh_l0", "weight_peephole_l0"])
+def test_a_transposed_weight_is_refused(name: str) -> None:
+    """It has as many numbers as the core expects, in another order."""
+    layer = carousel.LSTM(3, 8, variant="peephole")
+    weights = {**dict(layer.named_parameters()), name: getattr(layer, name).detach().T}
+    with torch.no_grad(), pytest.raises(RuntimeError, match=r"expected .* of size \[.*, 8\]"):
+        torch.func.functional_call(layer, weights, (torch.randn(4, 2, 3),))
+
+
 def test_a_weight_of_another_size_is_refused() -> None:
     layer = carousel.LSTM(3, 8, variant="peephole")
     weights = {**dict(layer.named_parameters()), "weight_peephole_l0": torch.ones(1, 1)}

@@ -103,3 +103,14 @@ def test_parameters_that_are_not_written_may_be_anything() -> None:
     assert orthogonal_(lstm) is lstm
     values = torch.linalg.svdvals(lstm.weight_hh_l0.detach()[:3])
     assert values.tolist() == pytest.approx([1.0] * 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", BIASES)
+def test_what_is_advised_is_taken(name: str) -> None:
+    """The advice names a GRU to chrono_ alone, for forget_bias_ refuses it."""
+    with pytest.raises(CarouselError, match=r"This RNN computes.*Use a cell with one") as raised:
+        BIASES[name](nn.RNN(2, 3))
+    assert ("GRU" in str(raised.value)) == (name == "chrono_")
+    advised = [nn.LSTM] + [nn.GRU] * (name == "chrono_")
+    for kind in advised:
+        BIASES[name](kind(2, 3))

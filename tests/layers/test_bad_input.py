@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from collections.abc import Callable
 
@@ -165,6 +167,75 @@ def test_options_are_refused_when_the_layer_is_built(name: str) -> None:
     kind, options, error, message = OPTIONS[name]
     with pytest.raises(error, match=message):
         kind(3, 4, **options)
+
+
+ASSIGNED = (
+    "variant",
+    "hidden row",
+    "squashers",
+    "gradient",
+    "nonlinearity",
+    "no steps",
+    "one step",
+    "half a step",
+)
+
+
+@pytest.mark.parametrize("name", ASSIGNED)
+def test_options_are_refused_when_they_are_assigned(name: str) -> None:
+    """With the same message, and the layer stays what it was."""
+    kind, options, error, message = OPTIONS[name]
+    layer = kind(3, 4)
+    before = repr(layer), dict(vars(layer))
+    for option, value in options.items():
+        with pytest.raises(error, match=message):
+            setattr(layer, option, value)
+    assert (repr(layer), dict(vars(layer))) == before
+
+
+def test_options_that_belong_together() -> None:
+    layer = carousel.LSTM(3, 4)
+    with pytest.raises(ValueError, match="belongs to variant='1997'"):
+        layer.squashers = "1997"
+    with pytest.raises(AttributeError, match=r"is 'forget' since it was built.*variant='cifg'"):
+        layer.variant = "cifg"
+    layer.variant = "forget"
+    accelerated = carousel.accelerate(nn.LSTM(3, 4))
+    with pytest.raises(AttributeError, match="since it was built"):
+        accelerated.variant = "1997"
+    with pytest.raises(ValueError, match="gradient 'rtrl'"):
+        accelerated.gradient = "rtrl"
+
+
+def test_options_that_are_assigned_are_those_of_a_layer_built_so() -> None:
+    x = torch.randn(5, 2, 3)
+    for kind, built, option, value in (
+        (carousel.LSTM, {}, "gradient", "1997"),
+        (carousel.LSTM, {"variant": "1997"}, "squashers", "1997"),
+        (carousel.RNN, {}, "nonlinearity", "sigmoid"),
+        (carousel.RNN, {"nonlinearity": "identity"}, "nonlinearity", "relu"),
+        (carousel.GRU, {}, "checkpoint", 2),
+    ):
+        layer, other = kind(3, 4, **built), kind(3, 4, **{**built, option: value})
+        assert repr(layer) != repr(other)
+        setattr(layer, option, value)
+        other.load_state_dict(layer.state_dict())
+        assert repr(layer) == repr(other)
+        assert layer.mode == other.mode
+        for one in (layer, other):
+            one(x)[0].square().sum().backward()
+        assert torch.equal(layer.weight_hh_l0.grad, other.weight_hh_l0.grad)
+        for again in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):  # noqa: S301
+            assert repr(again) == repr(layer)
+            assert torch.equal(again(x)[0], layer(x)[0])
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+def test_script_is_refused() -> None:
+    model = nn.Sequential(carousel.GRU(3, 4))
+    with pytest.raises(CarouselError, match=r"cannot compile carousel\.GRU.*torch\.jit\.trace"):
+        torch.jit.script(model)
+    assert isinstance(model[0], carousel.GRU)
 
 
 def test_dropout_in_one_layer_is_remarked() -> None:

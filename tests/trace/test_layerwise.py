@@ -11,7 +11,7 @@ import carousel
 from carousel.trace import _recorder
 from carousel.trace._layerwise import forward_layerwise
 from carousel.trace._layout import layout_of
-from carousel.trace._modules import spec_of
+from carousel.trace._modules import spec_of, weights_of
 
 FLOAT64 = torch.float64
 OPTIONS = {
@@ -58,7 +58,7 @@ def test_it_is_the_modules_own_forward(
     state = torch.get_rng_state()
     torch.manual_seed(1)
     like = flat(expected)[0]
-    found, masks = forward_layerwise(model, spec, layout_of(spec, x), data, (), like)
+    found, masks = forward_layerwise(weights_of(model), spec, layout_of(spec, x), data, (), like)
     assert torch.equal(torch.get_rng_state(), state)
     assert len(masks) == 2
 

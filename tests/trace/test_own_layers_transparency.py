@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import pickle
@@ -20,7 +21,8 @@ from torch import nn
 
 import carousel
 from carousel.cells import offered_to
-from carousel.trace._recorded import Heard
+from carousel.trace import _recorder
+from carousel.trace._recorded import Heard, Listener
 
 FLOAT32, FLOAT64 = torch.float32, torch.float64
 FEW = ("lstm", "lstm_peephole", "gru", "rnn_tanh")
@@ -270,6 +272,35 @@ def test_a_layer_that_a_hook_calls() -> None:
     expected, _ = references(watched, "all")
     flow = flow_of(watched.module, lambda: watched.loss("all"))
     assert_flow(flow, expected, FLOAT64)
+
+
+@pytest.mark.parametrize("case", ["checkpoint", "frozen", "heard", "given dropout"])
+def test_weights_that_change_when_they_are_read(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """spectral_norm takes a step of its power iteration at each reading in training."""
+    options: dict[str, object] = {"checkpoint": {"checkpoint": 2}}.get(case, {})
+    if case == "given dropout":
+        options = {"num_layers": 2, "dropout": 0.5}
+        monkeypatch.setattr(_recorder, "masks_readable", lambda _: False)
+        monkeypatch.setattr(Listener, "forward", lambda *_: None)
+    torch.manual_seed(0)
+    layer = carousel.GRU(2, 5, dtype=FLOAT64, **options)
+    nn.utils.parametrizations.spectral_norm(layer, "weight_hh_l0", eps=1e-6)
+    if case == "frozen":
+        layer.requires_grad_(requires_grad=False)
+    twin = copy.deepcopy(layer)
+    x = torch.randn(6, 3, 2, dtype=FLOAT64)
+    for _ in range(2):
+        with torch.no_grad() if case == "frozen" else contextlib.nullcontext():
+            plain = twin(x)[0]
+        with carousel.watch(layer) as watcher:
+            output, _ = layer(x)
+            output.square().sum().backward()
+        if case != "given dropout":
+            assert torch.equal(plain, output)
+        assert_identical(dict(layer.named_buffers()), dict(twin.named_buffers()))
+        flow = watcher.flow["l0"]
+        assert flow.certificate <= flow.certificate_limit
+        assert_identical(dict(layer.named_buffers()), dict(twin.named_buffers()))
 
 
 # The model as an object.

@@ -5,6 +5,7 @@ from carousel.cells._cell import Cell, Linearisation, State, Trajectory, Weights
 from carousel.cells._kernels import native_replay
 from carousel.cells._ops import recurrence
 from carousel.cells._recording import (
+    LayerSink,
     NormToken,
     Passage,
     Saved,
@@ -13,6 +14,7 @@ from carousel.cells._recording import (
     offer,
     offered_to,
     recording,
+    sink_here,
     withdraw,
 )
 from carousel.cells._run import Passed, Run
@@ -23,6 +25,7 @@ __all__ = [
     "CELLS",
     "Adjoint",
     "Cell",
+    "LayerSink",
     "Linearisation",
     "NormToken",
     "Passage",
@@ -47,6 +50,7 @@ __all__ = [
     "pull_back",
     "recording",
     "recurrence",
+    "sink_here",
     "times_power_of_two",
     "withdraw",
 ]

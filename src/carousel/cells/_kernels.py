@@ -455,6 +455,11 @@ def _check(run: Run, units: int, sequences: Tensor, arrays: dict[str, Tensor]) -
         "batch": batch * units,
         "rows": rows * units,
     }
+    shapes = {  # as many numbers in another order would do for the core
+        "w_hh": (gates * units, units),
+        "w_ih": (gates * units, run.x.shape[-1]),
+        "peephole": (len(run.cell.peepholes), units),
+    }
     if sequences.dtype != torch.int64:
         raise RuntimeError(f"Expected batch_sizes of int64, got {sequences.dtype}.")
     for name, tensor in arrays.items():
@@ -462,9 +467,11 @@ def _check(run: Run, units: int, sequences: Tensor, arrays: dict[str, Tensor]) -
             continue  # one step shorter than the others
         expected = sizes[SIZES.get(name, "rows")]
         wanted = torch.float64 if name == "norms" else dtype
-        if tensor.numel() != expected or tensor.dtype != wanted or not tensor.is_cpu:
+        fits = tensor.shape == shapes[name] if name in shapes else tensor.numel() == expected
+        if not fits or tensor.dtype != wanted or not tensor.is_cpu:
+            size = f"of size {list(shapes[name])}" if name in shapes else f"with {expected} numbers"
             raise RuntimeError(
-                f"{run.cell.name}: expected {name} with {expected} numbers of {wanted} on the CPU, "
+                f"{run.cell.name}: expected {name} {size} of {wanted} on the CPU, "
                 f"got {list(tensor.shape)} of {tensor.dtype} on {tensor.device}. All weights and "
                 "states of a layer need the dtype and device of its input, and sizes that fit."
             )

@@ -19,10 +19,11 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from carousel._errors import CarouselError
+from carousel.cells._batched import batched, one_by_one
 from carousel.cells._cell import Weights
 from carousel.cells._engine import run_backward, run_forward
 from carousel.cells._plain import plain_forward
-from carousel.cells._recording import NormToken, Passage, Saved, sink_here
+from carousel.cells._recording import NormToken, Passage, Saved, place_here, sink_here
 from carousel.cells._run import INPUTS, Arriving, Passed, Run, Totalling
 from carousel.cells._segments import segments_backward, segments_forward
 from carousel.cells._table import cell_named
@@ -68,7 +69,9 @@ def recurrence(run: Run, keep_every: int = 1) -> tuple[Tensor, Tensor, Tensor | 
     """
     w = run.weights
     inputs = (run.x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.w_hr, w.peephole, run.h_0, run.c_0)
-    if not _differentiated(inputs):
+    # A graph of torch.jit.trace, made without gradients, may later run with them.
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if not tracing and not _differentiated(inputs):
         keep_every = 0
     options = (run.cell.name, run.reverse, run.batch_first, run.truncated, keep_every)
     output, h_n, c_n, *_ = torch.ops.carousel.recurrence.default(*inputs, run.batch_sizes, *options)
@@ -225,7 +228,7 @@ class _Recurrence(torch.autograd.Function):
             run, _ = _run_of([_detached(argument) for argument in inputs])
             ends = (out.detach(), h_n.detach(), c_n.detach() if run.cell.has_c else None)
             passed = Passed(*ends, *map(_there, kept[:3]))
-            ctx.token = sink.forward(Saved(run, passed, keep_every))
+            ctx.token = sink.forward(Saved(run, passed, keep_every, place_here()))
         return output
 
     @staticmethod
@@ -238,6 +241,9 @@ class _Recurrence(torch.autograd.Function):
             return (*(None for _ in needs), *beyond)
         saved = ctx.saved_tensors
         tensors, kept = saved[: len(INPUTS) + 1], saved[len(INPUTS) + 1 :]
+        if any(batched(gradient) for gradient in d_ends):
+            with torch.enable_grad():
+                return (*_differentiable(tensors, ctx.options, d_ends, needs), *beyond)
         if not torch.is_grad_enabled():
             return (*_gradients(ctx, tensors, kept, d_ends, needs), *beyond)
         if ctx.token is not None:
@@ -315,7 +321,7 @@ def _by_plain_equations(*arguments: Any) -> tuple[Tensor, ...]:
         raise CarouselError(
             "The truncated gradient of 1997 is not the gradient of a function: it has no "
             "derivative of its own, and no function transform can take it. Use gradient='full' "
-            "where create_graph=True or torch.func is needed."
+            "where create_graph=True, is_grads_batched=True or torch.func is needed."
         )
     dtype = run.x.dtype
     with _no_autocast(run.x):
@@ -365,3 +371,6 @@ LIBRARY.impl("recurrence", _with_autograd, "Autograd")
 LIBRARY.impl("recurrence_backward", _backward, "CompositeExplicitAutograd")
 torch.library.register_fake("carousel::recurrence", _forward_fake, lib=LIBRARY)
 torch.library.register_fake("carousel::recurrence_backward", _backward_fake, lib=LIBRARY)
+for _name in ("recurrence", "recurrence_backward"):
+    _rule = one_by_one(getattr(torch.ops.carousel, _name).default)
+    torch.library.register_vmap(f"carousel::{_name}", _rule, lib=LIBRARY)

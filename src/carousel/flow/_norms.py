@@ -18,8 +18,9 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils.hooks import RemovableHandle
 
 from carousel._errors import CarouselError
-from carousel.cells import Saved, offer, withdraw
+from carousel.cells import Saved, Weights, offer, withdraw
 from carousel.layers import Recurrent
+from carousel.trace import refuse_compiled
 
 __all__ = ["LayerNorms", "NormWatcher", "watch_norms"]
 
@@ -49,7 +50,8 @@ def watch_norms(model: nn.Module) -> NormWatcher:
         model: holds at least one ``carousel.RNN``, ``LSTM`` or ``GRU``.
 
     Raises:
-        CarouselError: it holds none; ``carousel.accelerate(model)`` makes them of torch's layers.
+        CarouselError: it holds none (``carousel.accelerate(model)`` makes them of torch's layers),
+            is compiled, or a layer of it runs in torch's own kernels on a GPU.
     """
     return NormWatcher(model)
 
@@ -63,6 +65,7 @@ class NormWatcher:
                 f"Expected a torch.nn.Module to watch, got {type(model).__name__}. "
                 "Pass the model itself, not its class, its output or its parameters."
             )
+        refuse_compiled(model)
         self._names = {
             module: name for name, module in model.named_modules() if isinstance(module, Recurrent)
         }
@@ -72,6 +75,9 @@ class NormWatcher:
                 "out the norms as they go. carousel.accelerate(model) puts them in the place of "
                 "torch.nn.RNN, LSTM and GRU; or use carousel.watch(model), which replays any layer."
             )
+        for module, name in self._names.items():
+            for parameter in module.parameters():
+                _refuse_elsewhere(name, module, parameter.device)
         self._handle: RemovableHandle | None = None
         self._pass_id: int | None = None
         self._calls = 0
@@ -91,7 +97,7 @@ class NormWatcher:
     ) -> None:
         if self._handle is not None:
             self._handle.remove()
-            withdraw()
+            withdraw(self)
         self._handle = None
 
     @property
@@ -104,7 +110,8 @@ class NormWatcher:
         if not self._found:
             raise CarouselError(
                 "No backward pass has been heard. Run the forward pass and loss.backward() inside "
-                "`with carousel.watch_norms(model) as watcher:`."
+                "`with carousel.watch_norms(model) as watcher:`, and not in code that was "
+                "compiled or traced before (torch.compile, torch.jit.trace): it runs no hooks."
             )
         return {
             layer if len(calls) == 1 else f"{layer}#{number}": calls[call]
@@ -112,19 +119,13 @@ class NormWatcher:
             for number, call in enumerate(sorted(calls), start=1)
         }
 
-    def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def _before(self, module: nn.Module, _args: tuple[Any, ...]) -> None:
         if isinstance(module, Recurrent) and module in self._names and self._handle is not None:
-            if not args:
-                raise CarouselError(
-                    "watch_norms hears a layer only where its input is the first positional "
-                    "argument: call layer(x), not layer(input=x)."
-                )
             self._calls += 1
-            offer(module, _Listener(self, module, self._names[module], args[0], self._calls))
+            offer(module, _Listener(self, module, self._names[module], self._calls), self)
 
-    def take(self, layer: str, call: int, norms: LayerNorms) -> None:
-        """Note the norms of a call of a layer in the backward pass that is running."""
-        pass_id = torch._C._current_graph_task_id()  # noqa: SLF001 - torch has no public name
+    def take(self, pass_id: int | None, layer: str, call: int, norms: LayerNorms) -> None:
+        """Note the norms of a call of a layer in a backward pass."""
         if pass_id != self._pass_id:
             self._pass_id, self._found = pass_id, {}
         self._found.setdefault(layer, {})[call] = norms
@@ -133,20 +134,39 @@ class NormWatcher:
 class _Listener:
     """Hears the runs of one forward of a layer."""
 
-    def __init__(
-        self, watcher: NormWatcher, module: Recurrent, name: str, x: Any, call: int
-    ) -> None:
-        self.watcher, self.name, self.call, self.count = watcher, name, call, 0
-        self.directions = 2 if module.bidirectional else 1
-        self.packed = x._replace(data=x.data[:, :0]) if isinstance(x, PackedSequence) else None
+    def __init__(self, watcher: NormWatcher, module: Recurrent, name: str, call: int) -> None:
+        self.watcher, self.module, self.name, self.call = watcher, module, name, call
+        self.packed: PackedSequence | None = None
+
+    def begin(self, input: Any, weights: list[Weights]) -> None:  # noqa: A002 - LayerSink's
+        _refuse_elsewhere(self.name, self.module, weights[0].w_ih.device)
+        if isinstance(input, PackedSequence):
+            self.packed = input._replace(data=input.data[:, :0])
 
     def forward(self, saved: Saved) -> _Token:
-        layer, direction = divmod(self.count, self.directions)
-        self.count += 1
+        layer, direction = divmod(saved.place, 2 if self.module.bidirectional else 1)
         suffix = f"l{layer}" + ("_reverse" if direction else "")
         name = f"{self.name}.{suffix}" if self.name else suffix
         run = saved.run
-        return _Token(self.watcher, name, self.call, run.batch_first, run.cell.has_c, self.packed)
+        return _Token(
+            self.watcher,
+            name,
+            self.call,
+            run.batch_first,
+            run.cell.has_c,
+            self.packed,
+            made_in=_engine_run(),
+        )
+
+
+def _refuse_elsewhere(name: str, module: Recurrent, device: torch.device) -> None:
+    """What torch's own kernels run hands out nothing."""
+    if not module.runs_on(device):
+        raise CarouselError(
+            f"{name or 'The layer'} ({type(module).__name__}) is on {device}, where torch's own "
+            "kernels run it, and they hand out no norms. Move it to the CPU, or use "
+            'carousel.watch(model), which replays it there: flow["l0"].norm("d_h").'
+        )
 
 
 @dataclass(frozen=True)
@@ -157,6 +177,7 @@ class _Token:
     batch_first: bool
     has_c: bool
     packed: PackedSequence | None
+    made_in: int | None  # the backward pass that the forward ran in, if in one
 
     def norms(self, norms: Tensor) -> None:
         if self.packed is not None:
@@ -164,4 +185,13 @@ class _Token:
         elif self.batch_first:
             norms = norms.transpose(0, 1)
         d_h, d_c = norms.unbind(-1)
-        self.watcher.take(self.layer, self.call, LayerNorms(d_h, d_c if self.has_c else None))
+        # A run made within a backward pass, by reentrant checkpointing, belongs to that pass.
+        pass_id = _engine_run() if self.made_in is None else self.made_in
+        found = LayerNorms(d_h, d_c if self.has_c else None)
+        self.watcher.take(pass_id, self.layer, self.call, found)
+
+
+def _engine_run() -> int | None:
+    """The number of the backward pass that is running."""
+    number: int = torch._C._current_graph_task_id()  # noqa: SLF001 - torch has no public name
+    return None if number < 0 else number

@@ -47,7 +47,7 @@ def forget_bias_(module: nn.Module, value: float = 1.0) -> nn.Module:
     """
     value = checked_number("value", value, -math.inf, "the total bias of the forget gate")
     cell = cell_of(module)
-    gate, sign = _forgetting(cell, module)
+    gate, sign = _forgetting(cell, module, "an LSTM with a forget gate")
     if gate == "z":
         raise CarouselError(
             f"This {type(module).__name__} has no forget gate: a GRU keeps its state through the "
@@ -98,7 +98,7 @@ def chrono_(
     longest = checked_number(
         "longest_lag_steps", longest_lag_steps, 2.0, "the longest lag of the task, in steps"
     )
-    keeps, sign = _forgetting(cell_of(module), module)
+    keeps, sign = _forgetting(cell_of(module), module, "an LSTM with a forget gate, or a GRU")
     for part in parts_of(module, "bias_ih", "bias_hh"):
         units = part.gate("bias_ih", keeps).shape[0]
         log_u = _uniform(units, 1.0, longest - 1.0, generator).log()
@@ -110,8 +110,14 @@ def chrono_(
     return module
 
 
-def _forgetting(cell: Cell, module: nn.Module) -> tuple[str, float]:
-    """The gate whose bias decides what is kept, and the sign with which it does."""
+def _forgetting(cell: Cell, module: nn.Module, remedy: str) -> tuple[str, float]:
+    """The gate whose bias decides what is kept, and the sign with which it does.
+
+    Args:
+        cell: what the module computes.
+        module: for the message.
+        remedy: the cells that could be used instead, for the message.
+    """
     if "f" in cell.gates:
         return "f", 1.0
     if "z" in cell.gates:
@@ -123,7 +129,7 @@ def _forgetting(cell: Cell, module: nn.Module) -> tuple[str, float]:
     why = "keeps its cell state whole (f = 1)" if cell.has_c else "has no gates at all"
     raise CarouselError(
         f"This {what} has no forget gate: it {why}, so there is no such bias to set. "
-        "Use a cell with one: an LSTM with a forget gate, or a GRU."
+        f"Use a cell with one: {remedy}."
     )
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from carousel.cells import Cell, cell_named
 from carousel.layers._checks import check_options
-from carousel.layers._recurrent import Recurrent, check_checkpoint
+from carousel.layers._recurrent import Recurrent
 
 __all__ = ["GRU"]
 
@@ -53,7 +53,6 @@ class GRU(Recurrent):
         **options: object,
     ) -> None:
         check_options("GRU", options)
-        check_checkpoint(checkpoint)
         self.checkpoint = checkpoint
         nn.RNNBase.__init__(
             self,

@@ -9,7 +9,7 @@ from torch import nn
 
 from carousel.cells import Cell, cell_named
 from carousel.cells.lstm import VARIANTS
-from carousel.layers._recurrent import Recurrent, check_checkpoint
+from carousel.layers._recurrent import Recurrent
 
 __all__ = ["LSTM"]
 
@@ -80,8 +80,6 @@ class LSTM(Recurrent):
         gradient: str = "full",
         checkpoint: bool | int = False,
     ) -> None:
-        _check_choices(variant=variant, squashers=squashers, gradient=gradient)
-        check_checkpoint(checkpoint)
         self.variant, self.squashers, self.gradient = variant, squashers, gradient
         self.checkpoint = checkpoint
         nn.RNNBase.__init__(
@@ -113,6 +111,21 @@ class LSTM(Recurrent):
         """Whether backward follows the truncated gradient of 1997."""
         return self.gradient == "1997"
 
+    def _check_option(self, name: str, value: object) -> None:
+        super()._check_option(name, value)
+        if name not in CHOICES:
+            return
+        if name == "variant" and "mode" in vars(self) and value != self.variant:
+            _check_choices(**{**self._chosen(), name: value})
+            raise AttributeError(
+                f"The variant of this LSTM is {self.variant!r} since it was built, and its weights "
+                f"have the shapes of that. Build another: carousel.LSTM(.., variant={value!r})."
+            )
+        _check_choices(**{**self._chosen(), name: value})
+
+    def _chosen(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in CHOICES}
+
     def extra_repr(self) -> str:
         """The options that are not as they are by default."""
         shown = super().extra_repr()
@@ -135,7 +148,7 @@ class LSTM(Recurrent):
         self._init_flat_weights()
 
 
-def _check_choices(**chosen: str) -> None:
+def _check_choices(**chosen: object) -> None:
     for name, value in chosen.items():
         if value not in CHOICES[name]:
             raise ValueError(

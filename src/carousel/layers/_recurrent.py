@@ -14,14 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from carousel._errors import CarouselError
 from carousel.cells import (
     Cell,
     Run,
+    Sink,
     State,
     Weights,
     offered_to,
     recording,
     recurrence,
+    sink_here,
 )
 from carousel.layers._checks import check_batch_sizes, check_input, check_state
 from carousel.layers._onnx import exporting, onnx_layer
@@ -43,6 +46,21 @@ class Recurrent(nn.RNNBase):
 
     # On the class, so that a module of torch.nn that becomes one of ours has it.
     checkpoint: bool | int = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; an option of Carousel's is checked as when the layer was built."""
+        self._check_option(name, value)
+        super().__setattr__(name, value)
+
+    def _check_option(self, name: str, value: object) -> None:
+        """Refuse what cannot be assigned to an option.
+
+        Raises:
+            ValueError: the option does not have this value.
+            AttributeError: it cannot be changed any more.
+        """
+        if name == "checkpoint":
+            check_checkpoint(value)
 
     @property
     @abstractmethod
@@ -76,6 +94,9 @@ class Recurrent(nn.RNNBase):
         if isinstance(input, PackedSequence):
             x, batch_sizes, into_order, back = input
         weights = self.weights()
+        sink = None if torch.compiler.is_compiling() else offered_to(self)
+        if sink is not None:
+            sink.begin(input, weights)
         check_input(x, weights[0].w_ih, self.input_size, batch_sizes is not None)
         batched = batch_sizes is not None or x.dim() == 3
         if not batched:
@@ -85,8 +106,8 @@ class Recurrent(nn.RNNBase):
             starts = [state.index_select(1, into_order) for state in starts]
         if onnx:
             output, ends = self._onnx_stack(x, starts if hx is not None else [], weights)
-        elif x.device.type in HERE or not self._torch_runs_it:
-            output, ends = self._stack(x, batch_sizes, starts, weights)
+        elif self.runs_on(x.device):
+            output, ends = self._stack(x, batch_sizes, starts, weights, sink)
         else:
             output, ends = self._torch_stack(x, batch_sizes, starts, weights)
         if back is not None:
@@ -98,6 +119,25 @@ class Recurrent(nn.RNNBase):
         if batch_sizes is not None:
             return PackedSequence(output, batch_sizes, into_order, back), last
         return output, last
+
+    def runs_on(self, device: torch.device) -> bool:
+        """Whether a forward there runs Carousel's own code, which can hand out its runs.
+
+        Elsewhere torch's kernels run the cells that torch has.
+        """
+        return device.type in HERE or not self._torch_runs_it
+
+    def __prepare_scriptable__(self) -> Any:
+        """Refuse torch.jit.script, which calls this first.
+
+        Raises:
+            CarouselError: always.
+        """
+        raise CarouselError(
+            f"torch.jit.script cannot compile carousel.{type(self).__name__}, whose code is Python "
+            "over an operator of its own. Trace the layer, torch.jit.trace(layer, (x,)), and "
+            "script what is around it; or export it with torch.export or torch.onnx."
+        )
 
     def flatten_parameters(self) -> None:
         """Lay the weights out as cuDNN wants them, where torch's own kernels will run them."""
@@ -124,10 +164,13 @@ class Recurrent(nn.RNNBase):
         """h_0 and, for an LSTM, c_0, each [layers * directions, B, ..], in the user's order."""
         if batch_sizes is not None:
             check_batch_sizes(batch_sizes, x.shape[0])
-            sequences = int(batch_sizes[0])
+            sequences: Any = batch_sizes[0]
+            tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+            if not tracing:  # a trace keeps the tensor, for batches of any size
+                sequences = int(sequences)
         else:
             sequences = x.shape[0] if self.batch_first else x.shape[1]
-            if x.numel() == 0 and 0 in (x.shape[0], x.shape[1]) and sequences > 0:
+            if x.numel() == 0 and x.shape[1 if self.batch_first else 0] == 0:
                 raise RuntimeError(
                     "The input has no steps: expected a sequence length of at least 1, got "
                     f"{list(x.shape)}."
@@ -149,24 +192,17 @@ class Recurrent(nn.RNNBase):
         return list(given) if batched else [state.unsqueeze(1) for state in given]
 
     def _stack(
-        self, x: Tensor, batch_sizes: Tensor | None, starts: list[Tensor], weights: list[Weights]
-    ) -> tuple[Tensor, list[Tensor]]:
-        """All layers on the run of ``carousel.cells``: the output, and h_n (, c_n)."""
-        if torch.compiler.is_compiling():
-            return self._runs(x, batch_sizes, starts, weights, self._keep_every(x, batch_sizes))
-        sink = offered_to(self)
-        keep_every = self._keep_every(x, batch_sizes)
-        with recording(sink):
-            return self._runs(x, batch_sizes, starts, weights, keep_every)
-
-    def _runs(
         self,
         x: Tensor,
         batch_sizes: Tensor | None,
         starts: list[Tensor],
         weights: list[Weights],
-        keep_every: int,
+        sink: Sink | None,
     ) -> tuple[Tensor, list[Tensor]]:
+        """All layers on the run of ``carousel.cells``: the output, and h_n (, c_n)."""
+        keep_every = self._keep_every(x, batch_sizes)
+        if sink is None and not torch.compiler.is_compiling():
+            sink = sink_here()
         dtype = self._dtype(x, starts)
         if x.dtype != dtype:
             x = x.to(dtype)
@@ -189,7 +225,11 @@ class Recurrent(nn.RNNBase):
                     batch_first=self.batch_first and batch_sizes is None,
                     truncated=self.truncated,
                 )
-                output, h_n, c_n = recurrence(run, keep_every)
+                if sink is None:
+                    output, h_n, c_n = recurrence(run, keep_every)
+                else:
+                    with recording(sink, place=len(ends)):
+                        output, h_n, c_n = recurrence(run, keep_every)
                 outputs.append(output)
                 ends.append((h_n,) if c_n is None else (h_n, c_n))
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from carousel.cells import Cell, cell_named
 from carousel.layers._checks import check_options
-from carousel.layers._recurrent import Recurrent, check_checkpoint
+from carousel.layers._recurrent import Recurrent
 
 __all__ = ["RNN"]
 
@@ -57,12 +59,6 @@ class RNN(Recurrent):
         **options: object,
     ) -> None:
         check_options("RNN", options)
-        check_checkpoint(checkpoint)
-        if nonlinearity not in NONLINEARITIES:
-            raise ValueError(
-                f"Unknown nonlinearity {nonlinearity!r}. Select one of: "
-                f"{', '.join(NONLINEARITIES)}."
-            )
         self.nonlinearity = nonlinearity
         self.checkpoint = checkpoint
         torch_knows = nonlinearity in ("tanh", "relu")
@@ -80,6 +76,19 @@ class RNN(Recurrent):
             dtype=dtype,
         )
         self.mode = f"RNN_{nonlinearity.upper()}"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; torch's ``mode`` follows the nonlinearity."""
+        super().__setattr__(name, value)
+        if name == "nonlinearity" and "mode" in vars(self):
+            self.mode = f"RNN_{value.upper()}"
+
+    def _check_option(self, name: str, value: object) -> None:
+        super()._check_option(name, value)
+        if name == "nonlinearity" and value not in NONLINEARITIES:
+            raise ValueError(
+                f"Unknown nonlinearity {value!r}. Select one of: {', '.join(NONLINEARITIES)}."
+            )
 
     @property
     def cell(self) -> Cell:

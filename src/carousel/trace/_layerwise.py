@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
+from carousel.cells import Weights
 from carousel.trace._layout import Layout
-from carousel.trace._modules import Spec, run_layer, weights_of
+from carousel.trace._modules import Spec, run_layer
 
 __all__ = ["forward_layerwise", "masks_again", "masks_readable"]
 
@@ -49,7 +50,7 @@ def masks_again(spec: Spec, layout: Layout, like: Tensor, rng_state: Tensor) -> 
 
 
 def forward_layerwise(
-    module: nn.Module,
+    weights: list[Weights],
     spec: Spec,
     layout: Layout,
     x: Tensor,
@@ -59,14 +60,13 @@ def forward_layerwise(
     """The module's forward with dropout masks drawn here: its result and the masks.
 
     Args:
-        module: a stack with dropout between its layers, in training mode.
-        spec: of the module.
+        weights: those that the forward read, layer by layer, the directions side by side.
+        spec: of the module, a stack with dropout between its layers, in training mode.
         layout: of the call.
         x: the input as the module got it (packed: the data).
         states: (h_0,) or (h_0, c_0) as the module got them; () for zeros.
         like: an output of the module for the same input.
     """
-    weights = weights_of(module)
     masks = draw_masks(spec, layout, like.detach())
     y = layout.sequence(x)
     lengths = layout.lengths(*y.shape[:2])
@@ -86,7 +86,7 @@ def forward_layerwise(
     return (_as_module_output(layout, y, lengths), final if spec.cell.has_c else final[0]), masks
 
 
-def zero_states(spec: Spec, weights: list[Any], x: Tensor) -> list[Tensor]:
+def zero_states(spec: Spec, weights: list[Weights], x: Tensor) -> list[Tensor]:
     """Initial states of zero, (h_0,) or (h_0, c_0), for an input [T, B, I]."""
     count, batch = spec.layers * spec.directions, x.shape[1]
     w_hh = weights[0].w_hh

@@ -15,7 +15,7 @@ from carousel._errors import CarouselError
 from carousel.cells import Cell, Run, Weights, cell_named, recurrence
 from carousel.layers import Recurrent
 
-__all__ = ["RECURRENT", "Spec", "find_recurrent", "run_layer", "spec_of"]
+__all__ = ["RECURRENT", "Spec", "find_recurrent", "refuse_compiled", "run_layer", "spec_of"]
 
 RECURRENT = (Recurrent, nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)
 
@@ -107,7 +107,7 @@ def find_recurrent(model: nn.Module) -> tuple[dict[nn.Module, str], list[str]]:
             f"Expected a torch.nn.Module to watch, got {type(model).__name__}. "
             "Pass the model itself, not its output or its parameters."
         )
-    _refuse_compiled(model)
+    refuse_compiled(model)
     found: dict[nn.Module, str] = {}
     own_forward: list[str] = []
     for name, module in model.named_modules():
@@ -136,7 +136,12 @@ def find_recurrent(model: nn.Module) -> tuple[dict[nn.Module, str], list[str]]:
     )
 
 
-def _refuse_compiled(model: nn.Module) -> None:
+def refuse_compiled(model: nn.Module) -> None:
+    """Refuse what does not run the hooks that Carousel listens with.
+
+    Raises:
+        CarouselError: a module of the model is compiled or scripted.
+    """
     for name, module in model.named_modules():
         if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
             raise CarouselError(

@@ -20,6 +20,7 @@ from carousel.cells import (
     Scaled,
     Totals,
     Trajectory,
+    Weights,
     adjoint_along,
     largest,
 )
@@ -52,7 +53,12 @@ class Listener:
     """Hears the runs of one forward of a layer, in their order: layers, in each its directions."""
 
     def __init__(self) -> None:
+        self.weights: list[Weights] = []  # those that the forward read
         self.runs: list[Heard] = []
+
+    def begin(self, input: object, weights: list[Weights]) -> None:  # noqa: A002, ARG002 - LayerSink's
+        """Take the weights that the forward read."""
+        self.weights = weights
 
     def forward(self, saved: Saved) -> Heard | None:
         """Take a run that went forward."""

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.module import (
     _global_forward_hooks_with_kwargs,
@@ -25,13 +25,13 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
 from carousel._errors import CarouselError
-from carousel.cells import offer, withdraw
+from carousel.cells import Weights, offer, withdraw
 from carousel.layers import Recurrent
 from carousel.trace._call import Arithmetic, Call, Gradients, WeightCopy
 from carousel.trace._layerwise import forward_layerwise, masks_readable
 from carousel.trace._layout import layout_of
 from carousel.trace._modules import Spec, find_recurrent, spec_of, weights_of
-from carousel.trace._recorded import Heard, Listener
+from carousel.trace._recorded import Listener
 from carousel.trace._timelines import traces_of
 from carousel.trace._timepath import Edge, TimePath, edge_of
 from carousel.trace._trace import Trace
@@ -105,7 +105,7 @@ class Recorder:
         self.outputs.clear()
         self._rng_states.clear()
         self._listeners.clear()
-        withdraw()
+        withdraw(self)
 
     @property
     def passes_recorded(self) -> int:
@@ -136,7 +136,7 @@ class Recorder:
             self._rng_states[module] = torch.get_rng_state()
         if isinstance(module, Recurrent):
             self._listeners[module] = Listener()
-            offer(module, self._listeners[module])
+            offer(module, self._listeners[module], self)
         if len(args) < 2 or args[1] is None:
             return None
         # An alias that nobody else reads: its gradient is exactly what this call sends back.
@@ -166,12 +166,13 @@ class Recorder:
         layout = layout_of(spec, x)
         rng_state, masks = self._rng_states.pop(module, None), None
         listener = self._listeners.pop(module, None)
-        runs = [] if listener is None else listener.runs
+        runs, weights = ([], []) if listener is None else (listener.runs, listener.weights)
+        weights = weights or weights_of(module)
         if len(runs) != spec.layers * spec.directions:
             runs = []  # some were not heard: the call is replayed
         if not runs and spec.dropout > 0 and not masks_readable(_data(x)):
             like = _named_outputs(module, result)["output"]
-            result, masks = forward_layerwise(module, spec, layout, _data(x), states, like)
+            result, masks = forward_layerwise(weights, spec, layout, _data(x), states, like)
         result = _with_own_c(_with_gradient(result), spec)
         paths, before, lost, unheard = self._paths(self._names[module], states)
         call = Call(
@@ -179,7 +180,7 @@ class Recorder:
             name=self._names[module],
             spec=spec,
             layout=layout,
-            weights=_weight_copy(module, before, runs),
+            weights=_weight_copy(weights, before),
             arithmetic=_arithmetic(spec, _data(x), _named_outputs(module, result)["output"]),
             x=_data(x).detach().clone(),
             start=tuple(state.detach().clone() for state in states),
@@ -268,6 +269,8 @@ class Recorder:
     def _arrive(self, call: Call, output: str, gradient: Tensor | None) -> None:
         if gradient is None:  # the node has several outputs, and this one the loss does not use
             return
+        if is_legacy_batchedtensor(gradient):  # is_grads_batched: many passes in one
+            return
         # A call made within a backward pass, by reentrant checkpointing, belongs to that pass.
         pass_id = _engine_run() if call.made_in is None else call.made_in
         self._begin_pass(pass_id, recorded=True)
@@ -296,7 +299,7 @@ class Recorder:
 
     def _carry(self, edge: Edge, gradient: Tensor) -> None:
         call = self._produced.get(edge)
-        if call is not None:
+        if call is not None and not is_legacy_batchedtensor(gradient):
             heard = self._last.setdefault(call, Gradients(pass_id=_engine_run()))
             heard.add_carried(call.edges[edge], gradient)
 
@@ -339,13 +342,12 @@ def _named_outputs(module: nn.Module, result: Any) -> dict[str, Tensor]:
     return {"output": _data(output), "h_n": state}
 
 
-def _weight_copy(module: nn.Module, before: Call | None, runs: list[Heard]) -> WeightCopy:
+def _weight_copy(weights: list[Weights], before: Call | None) -> WeightCopy:
     """A copy of the weights that a call used; shared with the call before where none changed.
 
     Only a call whose state came from the one before may share: between unrelated calls weights may
     be written through ``.data``, which leaves no mark on a tensor.
     """
-    weights = [heard.saved.run.weights for heard in runs] or weights_of(module)
     mark = tuple(
         (tensor.data_ptr(), tensor._version) for layer in weights for tensor in layer.tensors()
     )
