@@ -178,6 +178,8 @@ class OneStep:
         if back_c is not None and arrived_c is not None:
             size_c = self.at(before).into_c(size_h)
             to_c[steps] &= unchanged & self._same(arrived_c, back_c, size_c)
+        if trace.gradient == "1997":  # which sends nothing to h: whether it would cross shows at c
+            to_h = to_c
         return to_h, to_c
 
     def arrived_h(self, steps: list[int]) -> Scaled:
