@@ -159,6 +159,26 @@ def test_each_term(cell: str, ragged: str) -> None:
                 assert float(found.cosine_early_late[t]) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("small", ["early", "late"])
+def test_the_cosine_of_a_part_that_is_lost_beside_the_other(small: str) -> None:
+    """1e-12 a step, so that the difference of the total and the larger part would be noise."""
+    problem = Own(Case(cell="rnn_identity", state="given", steps=6))
+    if small == "early":
+        with torch.no_grad():
+            problem.module.weight_hh_l0.mul_(1e-12)
+        problem.w_output[:-1] = 0.0
+    else:
+        problem.w_output *= torch.pow(1e-12, torch.arange(6, dtype=FLOAT64))[:, None, None]
+    layer = flow_of(problem.module, lambda: problem.loss("output"))["l0"]
+    steps = loop(problem).terms["weight_ih"].sum(1)
+    found = layer.parameter_terms("w_ih").cosine_early_late
+    sizes = steps.flatten(1).norm(dim=1).log10()
+    assert (sizes[-1] - sizes[0]).abs() > 50
+    for t in range(1, 6):
+        expected = cosine(steps[:t].sum(0), steps[t:].sum(0))
+        assert float(found[t]) == pytest.approx(expected, abs=1e-10), t
+
+
 def test_the_order_is_that_of_the_input_in_both_directions() -> None:
     """Sequence by sequence, the reverse direction is the forward one of the input turned around."""
     problem = Own(Case(cell="lstm", bidirectional=True, steps=6))
