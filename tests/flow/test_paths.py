@@ -259,6 +259,38 @@ class TestCalls:
             assert between[[1, 2]].any(-1).all()
             assert not between[[0, 3, 4]].any()
 
+    @pytest.mark.parametrize("dtype", [FLOAT32, torch.bfloat16])
+    @pytest.mark.parametrize("cell", ["lstm", "lstm_peephole", "gru", "rnn_tanh"])
+    def test_a_carried_state_is_known_in_low_precision(self, cell: str, dtype: torch.dtype) -> None:
+        """Rounding of the state's gradient on its way does not make it another one."""
+        case = Case(cell=cell, state="given", steps=5, hidden=16)
+        problem = Own(case, dtype=dtype)
+        layer = self.flow(problem, lambda state: state)["l0"]
+        found = layer.paths()
+        assert "between calls" not in found.names
+        assert_whole(layer, found, dtype)
+        assert found.parts[next(iter(layer.gates))][[1, 2]].any(-1).all()
+
+    @pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+    def test_a_cell_in_a_loop(self, kind: type[nn.Module]) -> None:
+        torch.manual_seed(0)
+        cell = kind(2, 5).double()
+        x, w = torch.randn(6, 3, 2).double(), torch.randn(6, 3, 5).double()
+
+        def loss() -> torch.Tensor:
+            state, total = None, torch.zeros((), dtype=FLOAT64)
+            for t in range(6):
+                state = cell(x[t], state)
+                total = total + (w[t] * (state[0] if kind is nn.LSTMCell else state)).sum()
+            return total
+
+        layer = flow_of(cell, loss)["cell"]
+        assert layer.boundaries == (1, 2, 3, 4, 5)
+        found = layer.paths()
+        assert_whole(layer, found)
+        assert "between calls" not in found.names
+        assert found.parts[next(iter(layer.gates))][:5].any(-1).all()
+
     def test_half_a_state_carried(self) -> None:
         """c goes on and h is detached: the direct way crosses, what came by W_hh does not."""
         problem = Own(Case(cell="lstm_peephole", state="given", steps=4))

@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 from carousel.cells import Linearisation, Scaled, binary_exponent, largest
 from carousel.trace import Trace
 
-__all__ = ["OneStep", "linearised", "unit"]
+__all__ = ["OneStep", "common_exponent", "linearised", "unit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,15 +217,19 @@ class OneStep:
         return self.trace.d_c is not None and gate != "o"
 
     def _rounding(self) -> float:
-        """What a state's gradient may lose on its way from call to call, relative."""
+        """What a state's gradient may lose on its way from call to call, relative.
+
+        It is rounded to the module's dtype, and is the result of products of the replay's.
+        """
         computed = self.trace.d_h.mantissa.dtype
-        return 16 * torch.finfo(self.trace.dtype).eps + 256 * torch.finfo(computed).eps
+        return 4 * torch.finfo(self.trace.dtype).eps + 256 * torch.finfo(computed).eps
 
     def _rest(self, total: Scaled, known: list[Scaled]) -> Scaled:
-        """A total without its known parts; zero where no more than rounding is left."""
+        """A total without its known parts; zero where all that is left of a row may be rounding."""
         rest = _sum([total, *(part.linear(torch.neg) for part in known)])
         noise = self._rounding() * _ceiling([total, *known], rest.exponents())
-        return rest.linear(lambda left: torch.where(left.abs() <= noise.to(left), 0.0, left))
+        nothing = (rest.mantissa.abs().double() <= noise).all(dim=-1, keepdim=True)
+        return rest.linear(lambda left: torch.where(nothing, 0.0, left))
 
     def _same(self, one: Scaled, other: Scaled, beside: Scaled) -> Tensor:
         """Whether two agree to rounding, or to that of what stood beside them, [steps, B]."""
@@ -252,6 +256,12 @@ def linearised(trace: Trace, truncated: bool | None = None) -> OneStep:
 def unit(scaled: Scaled) -> Scaled:
     """The same numbers with entries up to 1, so that a product with small weights is in range."""
     return scaled.at(scaled.exponents() + binary_exponent(largest(scaled.mantissa)))
+
+
+def common_exponent(parts: list[Scaled]) -> Tensor:
+    """The exponent [T, B] on which all parts have entries up to 1; 0 where all are zero."""
+    exponent = torch.stack([part.ceiling() for part in parts]).amax(0)
+    return torch.where(exponent < -(2**29), 0, exponent)  # ``ceiling`` of zero
 
 
 def _sum(parts: list[Scaled]) -> Scaled:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from carousel._errors import CarouselError
 from carousel.cells import Scaled, binary_exponent, times_power_of_two
-from carousel.flow._one_step import OneStep, linearised, unit
+from carousel.flow._one_step import OneStep, common_exponent, linearised, unit
 from carousel.trace import Trace
 
 __all__ = ["ParameterTerms", "Sum", "parameter_gradient", "parameter_names", "parameter_terms"]
@@ -197,7 +197,7 @@ def _rows(step: OneStep, name: str) -> _Rows:
 
 def _beside(parts: list[Scaled]) -> Scaled:
     """The parts side by side on one exponent, [T, B, units of all]."""
-    exponent = torch.stack([unit(part).exponents() for part in parts]).amax(0)
+    exponent = common_exponent(parts)
     return Scaled(torch.cat([part.at(exponent).mantissa for part in parts], -1), exponent)
 
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from carousel._errors import CarouselError
 from carousel.cells import Linearisation, Scaled, adjoint
-from carousel.flow._one_step import OneStep, linearised, unit
+from carousel.flow._one_step import OneStep, common_exponent, linearised, unit
 from carousel.flow._running import in_running_order, turned_back
 from carousel.trace import Trace
 
@@ -101,9 +101,8 @@ class Paths:
         the total is zero, and at padding.
         """
         total = _double(self.scaled_total)
-        exponent = total.ceiling()
-        there = self.valid & (exponent > torch.iinfo(exponent.dtype).min // 2)
-        exponent = torch.where(there, exponent, 0)
+        there = self.valid & (total.mantissa != 0).any(-1)
+        exponent = common_exponent([total])
         own = total.at(exponent).mantissa
         square = own.square().sum(-1)
         found = {}
