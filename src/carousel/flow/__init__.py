@@ -1,22 +1,34 @@
 """Exact quantities over time, computed from traces: numbers, no opinions."""
 
+from carousel.flow._carousel import CarouselShare, StepTerms
 from carousel.flow._flow import Flow, LayerFlow
 from carousel.flow._horizon import Horizon
 from carousel.flow._jacobian import JacobianNorms
 from carousel.flow._nonfinite import NonFinite
 from carousel.flow._norms import LayerNorms, NormWatcher, watch_norms
+from carousel.flow._omega import Omega
+from carousel.flow._parameters import ParameterTerms
+from carousel.flow._paths import Paths
 from carousel.flow._quantities import Category
+from carousel.flow._truncated import CutError, Gradient1997
 from carousel.flow._watch import Watcher, measure, watch
 
 __all__ = [
+    "CarouselShare",
     "Category",
+    "CutError",
     "Flow",
+    "Gradient1997",
     "Horizon",
     "JacobianNorms",
     "LayerFlow",
     "LayerNorms",
     "NonFinite",
     "NormWatcher",
+    "Omega",
+    "ParameterTerms",
+    "Paths",
+    "StepTerms",
     "Watcher",
     "measure",
     "watch",

@@ -11,10 +11,15 @@ import torch
 from torch import Tensor
 
 from carousel._errors import CarouselError
+from carousel.flow._carousel import CarouselShare, StepTerms, carousel_share, step_terms
 from carousel.flow._horizon import Horizon, horizon
 from carousel.flow._jacobian import JacobianNorms, jacobian_norms
 from carousel.flow._nonfinite import NonFinite, first_nonfinite
+from carousel.flow._omega import Omega, omega
+from carousel.flow._parameters import ParameterTerms, parameter_terms
+from carousel.flow._paths import Paths, paths
 from carousel.flow._quantities import categories, pre_activations, quantity
+from carousel.flow._truncated import Gradient1997, gradient_1997
 from carousel.trace import Trace
 
 __all__ = ["Flow", "LayerFlow"]
@@ -187,6 +192,63 @@ class LayerFlow:
         which is faster.
         """
         return jacobian_norms(self.trace, norm)
+
+    def paths(self) -> Paths:
+        """How dL/dc_t came (dL/dh_t without a c): along the carousel, by which gate, or injected.
+
+        Parts that add up to the total, their shares, and what the carousel alone would leave.
+        """
+        return paths(self.trace)
+
+    def step_terms(self, step: int) -> StepTerms:
+        """dc_t/dc_{t-1} as a sum of terms, h_{t-1} being a function of c_{t-1} (GRU, RNN: of h).
+
+        Args:
+            step: t; the one before it is t-1, in the reverse direction t+1.
+
+        Raises:
+            CarouselError: in no sequence there is a step before it.
+        """
+        return step_terms(self.trace, step)
+
+    def carousel_share(self, norm: str = "spectral") -> CarouselShare:
+        """How much of ds_T/ds_t is the carousel alone, by lag, in log10, exact at any size.
+
+        Costs what ``jacobian_norms`` does, O(T B H^3); ``norm`` is "spectral" or "frobenius".
+
+        Raises:
+            CarouselError: of a simple RNN, which has no carousel.
+        """
+        return carousel_share(self.trace, norm)
+
+    def gradient_1997(self) -> Gradient1997:
+        """The truncated gradient of Hochreiter & Schmidhuber 1997 beside the full one.
+
+        With the error of the cut for each parameter. What arrives from above is taken as it came,
+        so in a stack the cut is that of this layer alone. Over a boundary between calls where the
+        state was detached or changed, the truncated gradient does not lead.
+
+        Raises:
+            CarouselError: of a cell without a cell state c.
+        """
+        return gradient_1997(self.trace)
+
+    def parameter_terms(self, name: str) -> ParameterTerms:
+        """The gradient of a parameter as the sum of its T terms, one for each step.
+
+        Costs what the gradient itself does, twice, and O(T) passes over one matrix of its shape.
+
+        Args:
+            name: "w_ih", "w_hh", "b_ih", "b_hh", "w_hr" or "peephole", those that there are.
+        """
+        return parameter_terms(self.trace, name)
+
+    def omega(self) -> Omega:
+        """How much the total gradient grows or shrinks at each step: Omega of Pascanu et al. 2013.
+
+        Of an LSTM on the whole state (h, c).
+        """
+        return omega(self.trace)
 
     def horizon(self) -> Horizon:
         """The memory horizon in steps, with a 95 % interval from the batch and windows of time."""

@@ -20,7 +20,7 @@ from carousel.cells import binary_exponent, pull_back, times_power_of_two
 from carousel.flow._running import in_running_order
 from carousel.trace import Trace
 
-__all__ = ["JacobianNorms", "jacobian_norms", "log_norms_by_lag"]
+__all__ = ["NORMS", "JacobianNorms", "by_lag", "jacobian_norms", "log_norms_by_lag"]
 
 Norm = Callable[[Tensor], Tensor]  # [R, B, S] -> [B]
 
@@ -66,7 +66,7 @@ def log_norms_by_lag(
         if most_lags is not None:
             stop = max(0, int(trace.lengths.min()) - most_lags)
         by_step = _pull_rows(trace, rows, norm, stop)
-        return _by_lag(by_step, trace.lengths)[: int(trace.lengths.max()) - stop]
+        return by_lag(by_step, trace.lengths)[: int(trace.lengths.max()) - stop]
 
 
 def _pull_rows(trace: Trace, rows: Tensor, norm: Norm, stop: int) -> Tensor:
@@ -96,7 +96,7 @@ def _pull_rows(trace: Trace, rows: Tensor, norm: Norm, stop: int) -> Tensor:
     return torch.where(trace.valid, found, torch.nan)
 
 
-def _by_lag(by_step: Tensor, lengths: Tensor) -> Tensor:
+def by_lag(by_step: Tensor, lengths: Tensor) -> Tensor:
     """From [T, B] by step to [T, B] by steps back from each sequence's last one."""
     lags = torch.arange(by_step.shape[0], device=by_step.device).unsqueeze(1)
     step = lengths.unsqueeze(0) - 1 - lags

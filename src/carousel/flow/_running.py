@@ -1,12 +1,14 @@
-"""A trace in the order in which its layer runs."""
+"""A trace in the order in which its layer runs, and back again."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from carousel.trace import Trace, turner
 
-__all__ = ["in_running_order"]
+__all__ = ["in_running_order", "turned_back"]
 
 
 def in_running_order(trace: Trace) -> Trace:
@@ -24,3 +26,11 @@ def in_running_order(trace: Trace) -> Trace:
         d_c_injected=None if trace.d_c_injected is None else trace.d_c_injected.map(turn),
         direction="forward",
     )
+
+
+def turned_back(trace: Trace, tensor: Tensor) -> Tensor:
+    """A tensor [T, B, ..] in running order, in the order of the input again."""
+    if trace.direction == "forward":
+        return tensor
+    back: Tensor = turner(trace.lengths, trace.x.shape[0])(tensor)
+    return back

@@ -1,0 +1,101 @@
+"""Whether the total gradient keeps its size from step to step.
+
+    Omega_t = (||v[t+1] ds_{t+1}/ds_t|| / ||v[t+1]|| - 1)^2
+
+Pascanu, Mikolov & Bengio 2013, eq. 9-10, there a regulariser; v[t+1] is the total gradient
+dL/ds_{t+1}. Of an LSTM s is the whole state (h, c): v = (d_h, v_c), v_c being what arrives at c_t
+other than through h_t, so that each way counts once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from carousel.cells import Scaled
+from carousel.flow._one_step import OneStep, linearised
+from carousel.flow._quantities import Category
+from carousel.flow._running import in_running_order, turned_back
+from carousel.trace import Trace
+
+__all__ = ["Omega", "omega"]
+
+
+@dataclass(frozen=True, eq=False)
+class Omega:
+    """How the total gradient changes its size on the way from step t+1 to step t.
+
+    In the reverse direction step t-1 stands for t+1. ``category`` says why a value is NaN: ZERO
+    where the gradient at step t+1 is exactly zero, NAN where it is not finite or the state was
+    changed in between by operations outside the module, PADDING where there is no step after t.
+    """
+
+    log10_ratio: Tensor  # [T, B] float64, log10 of ||v[t+1] ds_{t+1}/ds_t|| / ||v[t+1]||
+    category: Tensor  # [T, B] int8, ``carousel.flow.Category``
+
+    @property
+    def value(self) -> Tensor:
+        """Omega_t [T, B] float64."""
+        return (torch.pow(10.0, self.log10_ratio) - 1).square()
+
+    @property
+    def total(self) -> Tensor:
+        """The sum over the steps that have a value [B] float64: eq. 9."""
+        return self.value.nan_to_num(0.0).sum(0)
+
+
+def omega(trace: Trace) -> Omega:
+    """The ratio of each step, with the derivative along which the gradient came."""
+    with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
+        one = linearised(in_running_order(trace))
+        valid = one.trace.valid
+        sent = _log2_norm(one.back_h(), one.back_c())
+        there = _log2_norm(one.d_h, _arriving_at_c(one))
+        ratio = sent - there
+        category = torch.full(
+            ratio.shape, int(Category.VALUE), dtype=torch.int8, device=ratio.device
+        )
+        category[there == -math.inf] = Category.ZERO
+        to_h, to_c = one.crossings
+        broken = ~(to_h & to_c) | there.isnan() | (there == math.inf) | ratio.isnan()
+        category[broken & (category == Category.VALUE)] = Category.NAN
+        ratio = torch.where(category == Category.VALUE, ratio, math.nan) * math.log10(2)
+        # From the step that sends to the one that receives, which is where it is shown.
+        ratio = pad(ratio[1:], (0, 0, 0, 1), value=math.nan)
+        category = pad(category[1:], (0, 0, 0, 1), value=int(Category.PADDING))
+        last = pad(valid[1:], (0, 0, 0, 1)).logical_not()
+        ratio[last], category[last] = math.nan, Category.PADDING
+    return Omega(turned_back(trace, ratio), turned_back(trace, category))
+
+
+def _arriving_at_c(one: OneStep) -> Scaled | None:
+    """What arrives at c_t other than through h_t: from the step after, and from outside."""
+    back_c, trace = one.back_c(), one.trace
+    if back_c is None or trace.d_c_injected is None:
+        return None
+    _, to_c = one.crossings
+    found = one.earlier(back_c, to_c) + trace.d_c_injected
+    for step in trace.boundaries:
+        came = one.arrived_c([step])
+        assert came is not None
+        if not bool(to_c[step].all()):
+            other = torch.where(to_c[step].unsqueeze(-1), 0.0, came.value()[0])
+            mantissa = torch.zeros_like(found.mantissa)
+            mantissa[step - 1] = other
+            found = found + Scaled(mantissa)
+    return found
+
+
+def _log2_norm(h: Scaled, c: Scaled | None) -> Tensor:
+    """log2 of the norm over the units of both [T, B] float64."""
+    if c is None:
+        return h.log2_norm()
+    both = torch.stack([h.log2_norm(), c.log2_norm()])
+    largest = both.amax(0)
+    scale = torch.where(largest.isfinite(), largest, 0.0)
+    norm: Tensor = torch.exp2(2 * (both - scale)).sum(0).log2() / 2 + scale
+    return norm

@@ -1,0 +1,129 @@
+"""The truncated gradient of 1997 beside the full one: what the cut costs.
+
+Hochreiter & Schmidhuber 1997, appendix A.1: what leaves the cell through its gates goes no further
+back. What arrives from outside at each step is the same for both; then
+
+    full:    d_h[t-1] = injected + d_a[t] @ W_hh        d_c[t-1] = .. + f * d_c[t] + peepholes
+    1997:    d_h[t-1] = injected                        d_c[t-1] = .. + f * d_c[t]
+
+and each gives its own gradient for every parameter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor
+
+from carousel._errors import CarouselError
+from carousel.cells import Adjoint, Scaled, adjoint, adjoint_along
+from carousel.flow._one_step import OneStep, linearised
+from carousel.flow._parameters import Sum, parameter_gradient, parameter_names
+from carousel.flow._running import in_running_order, turned_back
+from carousel.trace import Trace
+
+__all__ = ["CutError", "Gradient1997", "gradient_1997"]
+
+
+@dataclass(frozen=True)
+class CutError:
+    """How far the truncated gradient of one parameter is from the full one.
+
+    Both are NaN where the full gradient is zero; the cosine also where the truncated one is.
+    """
+
+    relative: float  # ||g_1997 - g_full|| / ||g_full||, Frobenius norms
+    cosine: float  # <g_1997, g_full> / (||g_1997|| ||g_full||)
+
+
+@dataclass(frozen=True, eq=False)
+class Gradient1997:
+    """The gradient of one LSTM layer followed back as in 1997, and as it is."""
+
+    scaled_d_h: Scaled
+    scaled_d_c: Scaled
+    parameters: Mapping[str, Tensor]  # truncated, by the names of the equations: w_ih, w_hh, ..
+    full: Mapping[str, Tensor]  # the full gradients, likewise
+    errors: Mapping[str, CutError]  # of the former against the latter
+
+    @cached_property
+    def d_h(self) -> Tensor:
+        """The truncated dL/dh_t [T, B, P]: nothing but what is injected."""
+        return self.scaled_d_h.value()
+
+    @cached_property
+    def d_c(self) -> Tensor:
+        """The truncated dL/dc_t [T, B, H]."""
+        return self.scaled_d_c.value()
+
+
+def gradient_1997(trace: Trace) -> Gradient1997:
+    """Follow a layer's gradient back both ways; see ``LayerFlow.gradient_1997``."""
+    if trace.d_c is None:
+        raise CarouselError(
+            f"{trace.name} is a {trace.cell.name}: the truncated gradient of 1997 follows the cell "
+            "state c, which it does not have. Ask for it of an LSTM, of any variant."
+        )
+    with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
+        running = in_running_order(trace)
+        recorded = linearised(running)
+        cut = _followed(recorded, truncated=True)
+        full = _followed(recorded, truncated=False)
+        names = parameter_names(trace)
+        both = {
+            name: (parameter_gradient(cut, name), parameter_gradient(full, name)) for name in names
+        }
+        shapes = {name: getattr(trace.weights, name) for name in names}
+    turn = partial(turned_back, trace)
+    assert cut.trace.d_c is not None
+    return Gradient1997(
+        scaled_d_h=cut.trace.d_h.map(turn),
+        scaled_d_c=cut.trace.d_c.map(turn),
+        parameters={
+            name: pair[0].value(shapes[name]).view_as(shapes[name]) for name, pair in both.items()
+        },
+        full={
+            name: pair[1].value(shapes[name]).view_as(shapes[name]) for name, pair in both.items()
+        },
+        errors={name: _error(*pair) for name, pair in both.items()},
+    )
+
+
+def _followed(recorded: OneStep, *, truncated: bool) -> OneStep:
+    """A layer with the totals of one of both ways, from what was injected."""
+    trace = recorded.trace
+    one = linearised(trace, truncated=truncated)
+    if truncated == (trace.gradient == "1997"):
+        return one
+    back = _back(recorded, one, truncated=truncated)
+    return OneStep(replace(trace, d_h=back.d_h, d_c=back.d_c), one.linearisation)
+
+
+def _back(recorded: OneStep, one: OneStep, *, truncated: bool) -> Adjoint:
+    trace = recorded.trace
+    arriving = (trace.d_h_injected, trace.d_c_injected)
+    if not trace.boundaries:
+        return adjoint_along(trace.cell, trace.trajectory, trace.weights, *arriving, truncated)
+    # Where a state was not handed on as it was, neither way leads back over the boundary.
+    to_h, to_c = (crosses.unsqueeze(-1) for crosses in recorded.crossings)
+    lin = one.linearisation
+    assert lin.from_c is not None
+    carry = torch.where(to_c, lin.from_c[..., 0, :], 0.0).unsqueeze(-2)
+    inner = torch.where(to_h.unsqueeze(-1), lin.from_c[..., 1:, :], 0.0)
+    ends = replace(
+        lin,
+        from_c=torch.cat([carry, inner], dim=-2),
+        from_h=torch.where(to_h.unsqueeze(-1), lin.from_h, 0.0),
+    )
+    return adjoint(ends, *arriving)
+
+
+def _error(cut: Sum, full: Sum) -> CutError:
+    if not bool(full.mantissa.any()):
+        return CutError(math.nan, math.nan)
+    log2 = cut.minus(full).log2_norm() - full.log2_norm()
+    return CutError(float(torch.exp2(log2)), float(cut.cosine(full)))
