@@ -26,6 +26,7 @@ __all__ = ["Line", "Palette", "axes_for", "finish", "label_lines", "log10_axis",
 SIZE = (7.2, 4.0)  # inches
 SMALL = 8.5  # points
 NARROW = 1.3  # decades: numbers of similar size get a finer axis
+LEAST_DECADES = 0.7  # so that equal numbers have an axis too
 MOST_TICKS = 7
 # Where a label may stand beside a point: in halves of its width, and in heights; best first.
 SIDES = ((0, 0.8), (0, -0.8), (1, 0.4), (-1, -0.4), (-1, 0.4), (1, -0.4), (0, 1.6), (0, -1.6))
@@ -116,9 +117,11 @@ def palette_of(ax: Axes) -> Palette:
 def finish(ax: Axes, *, title: str, x: str, y: str, steps: bool = False) -> None:
     """Name the axes and take away what carries nothing; ``steps``: x counts whole steps."""
     palette = palette_of(ax)
-    ax.set_title(title, loc="left", fontsize=10.5, color=palette.ink, pad=10)
+    ax.set_title(title, loc="left", fontsize=10.5, color=palette.ink, pad=24)
     ax.set_xlabel(x, fontsize=9, color=palette.quiet)
-    ax.set_ylabel(y, fontsize=9, color=palette.quiet)
+    # Above the axis, where it can be read without turning one's head, and is in no label's way.
+    ax.set_ylabel(y, fontsize=9, color=palette.quiet, rotation=0, ha="left", va="bottom")
+    ax.yaxis.set_label_coords(0, 1.025)
     for side, spine in ax.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(palette.rule)
@@ -146,25 +149,30 @@ def log10_axis(ax: Axes, levels: Sequence[NDArray[np.float64]], room_below: floa
         ax.text(0.5, 0.5, "no number to draw", transform=ax.transAxes, ha="center", va="center")
         return
     low, high = float(numbers.min()), float(numbers.max())
-    if high - low < NARROW:  # the marks next to both ends are there in any case
-        low, high = _widened(low, high)
-        powers = range(math.floor(low) - 1, math.ceil(high) + 2)
-        grid = [(digit, power) for power in powers for digit in (1, 2, 5)]
-        marks = grid
+    narrow = high - low < NARROW
+    margin = max(0.04 * (high - low), (LEAST_DECADES - (high - low)) / 2)
+    low, high = low - margin, high + margin
+    if narrow:
+        powers = range(math.floor(low), math.ceil(high) + 1)
+        marks = [(digit, power) for power in powers for digit in (1, 2, 5)]
     else:
         step = _nice(max(1.0, (high - low) / (MOST_TICKS - 1)))
         first = math.floor(low / step)
         marks = [(1, step * k) for k in range(first, math.ceil(high / step) + 1)]
-    margin = max(0.04 * (high - low), 0.02)
-    low, high = low - margin, high + margin
     inside = [mark for mark in marks if low <= math.log10(mark[0]) + mark[1] <= high]
     places = [math.log10(digit) + power for digit, power in inside]
-    ax.set_yticks(places, [_power(*mark) for mark in inside])
+    ax.set_yticks(places, [_power(*mark, narrow=narrow) for mark in inside])
     ax.set_ylim(low - (high - low) * room_below / (1 - room_below), high)
 
 
-def label_lines(ax: Axes, lines: Sequence[Line]) -> None:
-    """Write each line's label beside it, where it is farthest from all lines and other labels."""
+def label_lines(ax: Axes, lines: Sequence[Line], floor: float = 0.0) -> None:
+    """Write each line's label beside it, where it is farthest from all lines and other labels.
+
+    Args:
+        ax: where the lines are drawn already, on their final scale.
+        lines: with their labels.
+        floor: the share of the height, from the bottom, that belongs to something else.
+    """
     palette = palette_of(ax)
     stroke = optional("matplotlib.patheffects", "plots", "A plot").withStroke
     figure = ax.get_figure(root=True)
@@ -188,28 +196,28 @@ def label_lines(ax: Axes, lines: Sequence[Line]) -> None:
             va="center",
             path_effects=[stroke(linewidth=2.5, foreground=palette.ground)],
         )
-        size = text.get_window_extent()
-        half, height = size.width / box.width / 2, size.height / box.height
+        extent = text.get_window_extent()
+        half, height = extent.width / box.width / 2, extent.height / box.height
         spots = [
-            (min(max(x + along * (half + 0.015), half), 1 - half), y + up * height)
+            (min(max(x + along * (half + 0.022), half), 1 - half), y + up * height)
             for x, y in known[np.unique((SHARES * (len(known) - 1)).round().astype(int))]
             for along, up in SIDES
         ]
-        place = max(spots, key=lambda spot: _room(spot, half, height, paths, taken))
+        place = max(spots, key=lambda spot: _room(spot, (half, height), floor, paths, taken))
         text.set_position(place)
         taken.append((*place, half))
 
 
 def _room(
     spot: tuple[float, float],
-    half: float,
-    height: float,
+    size: tuple[float, float],
+    floor: float,
     paths: Sequence[NDArray[np.float64]],
     taken: Sequence[tuple[float, float, float]],
 ) -> float:
     """How far a label at this spot is from what is drawn already, in shares of the height."""
-    x, y = spot
-    room = min(1 - y - height / 2, y - height / 2, 0.75 * height)  # more room is no better
+    (x, y), (half, height) = spot, size
+    room = min(1 - y - height / 2, y - floor - height / 2, 0.75 * height)  # more room is no better
     across = np.linspace(x - half, x + half, 9)
     for path in paths:
         known = path[np.isfinite(path).all(axis=1)]
@@ -223,24 +231,14 @@ def _room(
     return room
 
 
-def _widened(low: float, high: float) -> tuple[float, float]:
-    """The nearest of 1, 2, 5 times a power of ten below and above."""
-    marks = [
-        math.log10(digit) + power
-        for power in range(math.floor(low) - 1, math.ceil(high) + 2)
-        for digit in (1, 2, 5)
-    ]
-    return max(mark for mark in marks if mark <= low), min(mark for mark in marks if mark > high)
-
-
 def _nice(least: float) -> int:
     """The smallest of 1, 2, 5, 10, 20, 50, .. that is not below ``least``."""
     power = int(10 ** math.floor(math.log10(least)))
     return next(f * power for f in (1, 2, 5, 10) if f * power >= least)
 
 
-def _power(digit: int, exponent: int) -> str:
-    """A power of ten as the axis writes it."""
-    if digit == 1 and exponent in (0, 1):
-        return str(10**exponent)
+def _power(digit: int, exponent: int, *, narrow: bool) -> str:
+    """A power of ten, or a multiple of one, as the axis writes it."""
+    if exponent in (0, 1) or (narrow and abs(exponent) <= 3):
+        return f"{digit * 10.0**exponent:g}"
     return rf"$10^{{{exponent}}}$" if digit == 1 else rf"${digit}\times10^{{{exponent}}}$"

@@ -5,6 +5,7 @@ from carousel.flow._horizon import Horizon
 from carousel.flow._jacobian import JacobianNorms
 from carousel.flow._nonfinite import NonFinite
 from carousel.flow._norms import LayerNorms, NormWatcher, watch_norms
+from carousel.flow._plots import LayerPlots
 from carousel.flow._quantities import Category
 from carousel.flow._watch import Watcher, measure, watch
 
@@ -15,6 +16,7 @@ __all__ = [
     "JacobianNorms",
     "LayerFlow",
     "LayerNorms",
+    "LayerPlots",
     "NonFinite",
     "NormWatcher",
     "Watcher",
