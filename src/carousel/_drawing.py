@@ -223,8 +223,9 @@ def _room(
         known = path[np.isfinite(path).all(axis=1)]
         if len(known):
             there = (across >= known[0, 0]) & (across <= known[-1, 0])
-            gaps = np.abs(np.interp(across[there], known[:, 0], known[:, 1]) - y)
-            room = min([room, *(gaps - height / 2)])
+            near = np.abs(known[:, 0] - x) < half + 0.012  # and single points with their marks
+            ys = [*np.interp(across[there], known[:, 0], known[:, 1]), *known[near, 1]]
+            room = min([room, *(np.abs(np.array(ys) - y) - height / 2)])
     for other_x, other_y, other_half in taken:
         if abs(other_x - x) < half + other_half:
             room = min(room, abs(other_y - y) - height)

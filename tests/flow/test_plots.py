@@ -20,7 +20,8 @@ from torch import nn
 import carousel
 from carousel import CarouselError
 from carousel.flow import Category, LayerFlow
-from carousel.flow._plots import HATCHES, _lag_categories
+from carousel.flow._plots import _lag_categories
+from carousel.flow._strips import HATCHES
 
 mpl.use("agg")
 

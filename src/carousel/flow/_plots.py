@@ -1,33 +1,23 @@
 """Pictures of one layer over time. Each takes ``ax`` or makes its own, and returns the axes.
 
-Below the lines lies a strip for each category that occurs: where a norm is zero, underflowed,
-infinite, NaN or not there, none of them can be taken for a small number, nor for one another.
+Values are drawn by their log10, so that 1e-400 has its place, and what is no number has a strip.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from carousel._drawing import (
-    Line,
-    Palette,
-    axes_for,
-    finish,
-    label_lines,
-    log10_axis,
-    palette_of,
-)
+from carousel._drawing import Line, Palette, axes_for, finish, palette_of
 from carousel._errors import CarouselError
 from carousel.flow._quantities import Category
 from carousel.flow._series import Series, series_of
+from carousel.flow._strips import Curve, draw_curves, label_curves, mark_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,31 +28,7 @@ __all__ = ["LayerPlots"]
 
 MOST_BINS = 1000  # more than that no screen shows
 MOST_BOUNDARIES = 24  # more calls than these are a loop over single steps, not chunks
-STRIP = 0.052  # the height of a strip, in shares of the axes
-GAP = 0.018
-HATCHES = {
-    Category.ZERO: "////",
-    Category.UNDERFLOW: "....",
-    Category.INFINITE: "xxxx",
-    Category.NAN: "++++",
-    Category.PADDING: "-----",
-}
-NAMES = {
-    Category.ZERO: "zero",
-    Category.UNDERFLOW: "underflow",
-    Category.INFINITE: "infinite",
-    Category.NAN: "NaN",
-    Category.PADDING: "padding",
-}
 STATES = ("h", "c")
-
-
-@dataclass(frozen=True)
-class _Curve:
-    series: Series
-    label: str
-    colour: str
-    dashed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +70,11 @@ class LayerPlots:
             for one in (name, f"{name}_injected")
         )
         curves = [
-            _Curve(total, rf"total $dL/d{state}_t$", palette.lines[0 if state == "h" else 2]),
-            _Curve(injected, "injected from above", palette.lines[1], dashed=True),
+            Curve(total, rf"total $dL/d{state}_t$", palette.lines[0 if state == "h" else 2]),
+            Curve(injected, "injected from above", palette.lines[1], dashed=True),
         ]
-        _draw(ax, curves, total)
-        _limits(ax, layer.dtype)
+        draw_curves(ax, curves)
+        mark_range(ax, layer.dtype)
         _boundaries(ax, layer)
         way = ", runs from the last step to the first" if layer.direction == "reverse" else ""
         finish(
@@ -118,7 +84,7 @@ class LayerPlots:
             y=rf"$\|dL/d{state}_t\|$ over the units (loss per unit of {state})",
             steps=True,
         )
-        _label(ax, curves, total)
+        label_curves(ax, curves)
         return ax
 
     def jacobian(self, norm: str = "spectral", ax: Axes | None = None) -> Axes:
@@ -139,9 +105,9 @@ class LayerPlots:
         palette = palette_of(ax)
         log10 = layer.jacobian_norms(norm).log10
         measured = series_of(log10, _lag_categories(layer, log10), MOST_BINS)
-        curves = [_Curve(measured, "product of the Jacobians", palette.lines[0])]
-        _draw(ax, curves, measured)
-        _limits(ax, layer.dtype)
+        curves = [Curve(measured, "product of the Jacobians", palette.lines[0])]
+        draw_curves(ax, curves)
+        mark_range(ax, layer.dtype)
         state = "(h, c)" if layer.c is not None else "h"
         finish(
             ax,
@@ -150,140 +116,8 @@ class LayerPlots:
             y=rf"$\|\partial s_T/\partial s_{{T-k}}\|$, {norm} norm, s = {state}",
             steps=True,
         )
-        _label(ax, curves, measured, _slope(layer, measured, palette))
+        label_curves(ax, curves, _slope(layer, measured, palette))
         return ax
-
-
-def _draw(ax: Axes, curves: Sequence[_Curve], padding: Series) -> None:
-    """Bands and lines, and the strips below them."""
-    palette = palette_of(ax)
-    rows = _rows(curves, padding)
-    levels = [level for curve in curves for level in _levels(curve.series)]
-    log10_axis(ax, levels, room_below=_floor(len(rows)))
-    bottom = _at_share(ax, _floor(len(rows)))
-    for curve in curves:
-        series, at = curve.series, curve.series.centre
-        low = np.where(series.low == -math.inf, bottom, series.low)  # a band may reach down to zero
-        ax.fill_between(
-            *(at, low, series.high),
-            where=np.isfinite(low) & np.isfinite(series.high),
-            color=curve.colour,
-            alpha=0.15,
-            linewidth=0,
-        )
-        known = np.where(np.isfinite(series.median), series.median, np.nan)
-        ax.plot(
-            *(at, known),
-            color=curve.colour,
-            linewidth=2,
-            linestyle=(0, (1, 1.6)) if curve.dashed else "-",
-            label=curve.label,
-            solid_capstyle="round",
-        )
-        alone = np.isfinite(known) & ~_beside(np.isfinite(known))
-        ax.plot(at[alone], known[alone], "o", color=curve.colour, markersize=5)
-    ax.set_xlim(-0.5, padding.steps - 0.5)
-    if rows:
-        _strips(ax, rows, palette)
-
-
-def _levels(series: Series) -> tuple[NDArray[np.float64], ...]:
-    return series.median, series.low, series.high
-
-
-def _beside(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which entries have a neighbour that is marked."""
-    around = np.pad(known, 1)
-    beside: NDArray[np.bool_] = around[:-2] | around[2:]
-    return beside
-
-
-def _rows(
-    curves: Sequence[_Curve], padding: Series
-) -> list[tuple[str, str | None, Category, Series]]:
-    """(label, colour of the curve it is about, category, series) of each strip, from the top."""
-    several = len(curves) > 1
-    rows: list[tuple[str, str | None, Category, Series]] = []
-    for curve in curves:
-        word = curve.label.partition(" ")[0]
-        for kind in curve.series.met:
-            if kind is not Category.PADDING:
-                label = f"{word}: {NAMES[kind]}" if several else NAMES[kind]
-                rows.append((label, curve.colour, kind, curve.series))
-    if Category.PADDING in padding.met:
-        rows.append((NAMES[Category.PADDING], None, Category.PADDING, padding))
-    return rows
-
-
-def _strips(
-    ax: Axes, rows: Sequence[tuple[str, str | None, Category, Series]], palette: Palette
-) -> None:
-    """A row for each category at the bottom of the axes, named at the left."""
-    below = ax.get_xaxis_transform()  # x in data, y in shares of the axes
-    faces = {
-        Category.ZERO: palette.zero,
-        Category.UNDERFLOW: palette.underflow,
-        Category.INFINITE: palette.infinite,
-        Category.NAN: palette.nan,
-        Category.PADDING: palette.padding,
-    }
-    for number, (label, colour, kind, series) in enumerate(reversed(rows)):
-        bottom = GAP + number * (STRIP + GAP)
-        face, ink = faces[kind]
-        for piece in series.pieces(kind):
-            ax.fill_between(
-                *((piece.begin, piece.end), bottom, bottom + STRIP * (1 if piece.every else 0.5)),
-                transform=below,
-                facecolor=face,
-                edgecolor=ink,
-                hatch=HATCHES[kind],
-                hatch_linewidth=0.7,
-                linewidth=0.5,
-                label=f"_{label}",
-            )
-        ax.text(
-            *(-0.012, bottom + STRIP / 2, label),
-            transform=ax.transAxes,
-            ha="right",
-            va="center",
-            fontsize=8,
-            color=palette.quiet if colour is None else colour,
-        )
-    ax.axhline(_at_share(ax, _floor(len(rows))), color=palette.rule, linewidth=0.8)
-
-
-def _floor(rows: int) -> float:
-    """The share of the axes that so many strips take, from the bottom."""
-    return rows * (STRIP + GAP) + GAP if rows else 0.0
-
-
-def _at_share(ax: Axes, share: float) -> float:
-    """The y that lies at this share of the height."""
-    low, high = ax.get_ylim()
-    return low + share * (high - low)
-
-
-def _limits(ax: Axes, dtype: torch.dtype) -> None:
-    """The ends of the dtype's range, where the axis reaches them."""
-    palette = palette_of(ax)
-    low, high = ax.get_ylim()
-    limits = torch.finfo(dtype)
-    name = str(dtype).removeprefix("torch.")
-    for value, words in ((limits.tiny, "smallest normal"), (limits.max, "largest")):
-        level = math.log10(value)
-        if not low < level < high:
-            continue
-        ax.axhline(level, color=palette.underflow[1], linewidth=0.9, linestyle=(0, (6, 3)))
-        ax.annotate(
-            f"{words} {name}",
-            (1, level),
-            xycoords=("axes fraction", "data"),
-            xytext=(-3, 3),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-            color=palette.underflow[1],
-        )
 
 
 def _boundaries(ax: Axes, layer: LayerFlow) -> None:
@@ -331,31 +165,6 @@ def _slope(layer: LayerFlow, measured: Series, palette: Palette) -> Line | None:
     else:
         label = "no measurable decay"
     return Line(at, level, label, palette.lines[1])
-
-
-def _label(ax: Axes, curves: Sequence[_Curve], padding: Series, slope: Line | None = None) -> None:
-    """Labels beside the lines, and the line of the horizon."""
-    lines = [
-        Line(
-            curve.series.centre,
-            np.where(np.isfinite(curve.series.median), curve.series.median, np.nan),
-            curve.label,
-            curve.colour,
-        )
-        for curve in curves
-    ]
-    if slope is not None:
-        ax.plot(
-            *(slope.x, slope.y),
-            color=slope.colour,
-            linewidth=1.4,
-            linestyle=(0, (5, 2)),
-            label=slope.label,
-            scalex=False,
-            scaley=False,
-        )
-        lines.append(slope)
-    label_lines(ax, lines, _floor(len(_rows(curves, padding))))
 
 
 def _plain(text: str) -> str:
