@@ -145,9 +145,11 @@ def test_the_jacobian_plot_shows_the_norms_by_lag() -> None:
     expected = np.median(layer.jacobian_norms().log10.numpy(), axis=1)
     np.testing.assert_allclose(line(ax, "product"), expected, rtol=1e-12)
     assert "(h, c)" in ax.get_ylabel()
-    rate = np.diff(line(ax, "halves every")) * math.log(10)
+    rate = np.diff(line(ax, "horizon: halves")) * math.log(10)
     np.testing.assert_allclose(rate, layer.horizon().rate)
-    assert f"halves every {layer.horizon().half_life:.3g} steps" in [t.get_text() for t in ax.texts]
+    assert f"horizon: halves every {layer.horizon().half_life:.3g} steps" in [
+        t.get_text() for t in ax.texts
+    ]
     other = line(layer.plot.jacobian("frobenius"), "product")
     assert (other >= expected).all()
     assert (other > expected + 0.01).any()
@@ -156,8 +158,8 @@ def test_the_jacobian_plot_shows_the_norms_by_lag() -> None:
 def test_a_growing_and_a_level_product_say_so() -> None:
     grows = flows.decaying(weight=2.0, steps=40, loss=lambda output, _: output[-1].sum())
     level = flows.decaying(weight=1.0, steps=40, loss=lambda output, _: output[-1].sum())
-    assert "doubles every 1 steps" in labels(grows["rnn.l0"].plot.jacobian())
-    assert "no measurable decay" in labels(level["rnn.l0"].plot.jacobian())
+    assert "horizon: doubles every 1 steps" in labels(grows["rnn.l0"].plot.jacobian())
+    assert "horizon: no measurable decay" in labels(level["rnn.l0"].plot.jacobian())
 
 
 def labels(ax: Axes) -> list[str]:

@@ -93,6 +93,10 @@ class LayerPlots:
         s is the whole state, (h, c) where there is a c, and T the last step of each sequence. Line,
         band and strips are as in ``gradient``. Costs what ``jacobian_norms`` does.
 
+        The horizon is measured over random directions, and the spectral norm is that of the
+        slowest: where directions fade at very different rates and the sequences are short for
+        them, as under chrono initialisation, the norm falls more slowly than the horizon says.
+
         Args:
             norm: "spectral" or "frobenius".
             ax: where to draw; None: new axes.
@@ -159,11 +163,11 @@ def _slope(layer: LayerFlow, measured: Series, palette: Palette) -> Line | None:
     middle = len(known) // 2
     level = measured.median[known][middle] + (at - at[middle]) * horizon.rate / math.log(10)
     if horizon.half_life is not None:
-        label = f"halves every {horizon.half_life:.3g} steps"
+        label = f"horizon: halves every {horizon.half_life:.3g} steps"
     elif horizon.kind == "growing":
-        label = f"doubles every {math.log(2) / horizon.rate:.3g} steps"
+        label = f"horizon: doubles every {math.log(2) / horizon.rate:.3g} steps"
     else:
-        label = "no measurable decay"
+        label = "horizon: no measurable decay"
     return Line(at, level, label, palette.lines[1])
 
 
