@@ -215,6 +215,21 @@ def test_one_step_and_one_sequence(cell: str, shape: dict[str, int]) -> None:
         assert ax.lines
 
 
+@pytest.mark.parametrize("gradient", ["full", "1997"])
+@pytest.mark.parametrize("variant", ["1997", "peephole", "cifg", "niaf"])
+def test_layers_of_our_own_in_both_directions(variant: str, gradient: str) -> None:
+    torch.manual_seed(0)
+    lstm = carousel.LSTM(3, 5, variant=variant, gradient=gradient, bidirectional=True)
+    flow = carousel.measure(lstm, lambda: lstm(torch.randn(12, 4, 3))[0].square().sum())
+    for layer in flow.layers.values():
+        for state in "hc":
+            ax = layer.plot.gradient(state)
+            np.testing.assert_allclose(line(ax, "total"), median(layer, f"d_{state}"), rtol=1e-12)
+        assert ("last step to the first" in ax.get_title(loc="left")) == (
+            layer.direction == "reverse"
+        )
+
+
 def test_nothing_but_nan_can_be_drawn() -> None:
     rnn = nn.RNN(2, 3)
     layer = carousel.measure(rnn, lambda: float("nan") * rnn(torch.randn(5, 2, 2))[0].sum())["l0"]

@@ -117,6 +117,22 @@ def test_layers_with_and_without_c_share_a_table() -> None:
     assert list(flow.to_xarray(["d_c"]).children) == ["a.l0"]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_low_precision_and_layers_of_our_own(dtype: torch.dtype, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    lstm = carousel.LSTM(3, 5, variant="cifg").to(dtype)
+    flow = carousel.measure(lstm, lambda: lstm(torch.randn(6, 4, 3, dtype=dtype))[0].sum())
+    layer = flow["l0"]
+    table = flow.to_frame()
+    np.testing.assert_array_equal(
+        cube(table, layer, "d_c", "log10_norm"), layer.log10_norm("d_c").numpy()
+    )
+    assert set(flow.to_xarray(units=True)["l0"].data_vars) >= {"d_c", "gate_i", "gate_o"}
+    flow.to_parquet(tmp_path / "low.parquet")
+    about = json.loads(pq.read_schema(tmp_path / "low.parquet").metadata[b"carousel"])
+    assert about["layers"]["l0"]["dtype"] == str(dtype).removeprefix("torch.")
+
+
 def test_parquet_gives_back_the_frame_and_what_it_has_to_be_read_with(tmp_path: Path) -> None:
     flow = flows.categories()
     flow.to_parquet(tmp_path / "flow.parquet")
