@@ -82,5 +82,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), PyTorch included: this takes some minutes, once."
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt scikit-build-core
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt \
-		--no-build-isolation -e '.[data,dev,export]'
+		--no-build-isolation -e '.[data,dev,export,plots,tables]'
 	touch $(STAMP)

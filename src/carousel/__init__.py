@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from carousel._errors import CarouselError
 
 if TYPE_CHECKING:
-    from carousel import init
+    from carousel import init, theory
     from carousel.flow import Flow, measure, watch, watch_norms
     from carousel.layers import GRU, LSTM, RNN, accelerate
     from carousel.report import Report
@@ -26,6 +26,7 @@ __all__ = [
     "accelerate",
     "init",
     "measure",
+    "theory",
     "watch",
     "watch_norms",
 ]
@@ -42,18 +43,20 @@ HOMES = {
     "watch_norms": "carousel.flow",
 }
 
+FOLDERS = ("init", "theory")
+
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version  # takes a while to load, and is seldom asked for
 
         return version("carousel-rnn")
-    if name == "init":
-        return import_module("carousel.init")
+    if name in FOLDERS:
+        return import_module(f"carousel.{name}")
     if name not in HOMES:
         raise AttributeError(f"module 'carousel' has no attribute {name!r}")
     return getattr(import_module(HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *HOMES, "init"})
+    return sorted({*globals(), *HOMES, *FOLDERS})

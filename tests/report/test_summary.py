@@ -10,10 +10,11 @@ import torch
 from tests.report import flows
 
 import carousel
+from carousel._quantile import quantile
 from carousel.flow import Flow, LayerFlow
 from carousel.report import Report
 from carousel.report._schema import SCHEMA, LayerSummary
-from carousel.report._summary import MOST_BINS, MOST_COLUMNS, MOST_ROWS, quantile
+from carousel.report._summary import MOST_BINS, MOST_COLUMNS, MOST_ROWS
 
 INF = math.inf
 

@@ -9,6 +9,7 @@ from carousel.flow._norms import LayerNorms, NormWatcher, watch_norms
 from carousel.flow._omega import Omega
 from carousel.flow._parameters import ParameterTerms
 from carousel.flow._paths import Paths
+from carousel.flow._plots import LayerPlots
 from carousel.flow._quantities import Category
 from carousel.flow._truncated import CutError, Gradient1997
 from carousel.flow._watch import Watcher, measure, watch
@@ -23,6 +24,7 @@ __all__ = [
     "JacobianNorms",
     "LayerFlow",
     "LayerNorms",
+    "LayerPlots",
     "NonFinite",
     "NormWatcher",
     "Omega",

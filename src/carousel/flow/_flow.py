@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,12 +17,19 @@ from carousel.flow._carousel import CarouselShare, StepTerms, carousel_share, st
 from carousel.flow._horizon import Horizon, horizon
 from carousel.flow._jacobian import JacobianNorms, jacobian_norms
 from carousel.flow._nonfinite import NonFinite, first_nonfinite
+from carousel.flow._notebook import table
 from carousel.flow._omega import Omega, omega
 from carousel.flow._parameters import ParameterTerms, parameter_terms
 from carousel.flow._paths import Paths, paths
+from carousel.flow._plots import LayerPlots
 from carousel.flow._quantities import categories, pre_activations, quantity
+from carousel.flow._tables import dataset, frame, parquet, tree
 from carousel.flow._truncated import Gradient1997, gradient_1997
 from carousel.trace import Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 __all__ = ["Flow", "LayerFlow"]
 
@@ -258,6 +267,57 @@ class LayerFlow:
     def _horizon(self) -> Horizon:
         return horizon(self.trace)
 
+    @property
+    def plot(self) -> LayerPlots:
+        """Pictures of this layer: ``layer.plot.gradient()``, ``layer.plot.jacobian()``."""
+        return LayerPlots(self)
+
+    def to_frame(self, quantities: Sequence[str] | None = None) -> pd.DataFrame:
+        """A pandas table with one row for each norm.
+
+        Columns: layer, direction, t, sequence, quantity, log10_norm, category. -inf is an exact
+        zero, and numbers beyond the range of the dtype are there as numbers; at padding
+        ``log10_norm`` is NaN, as it is for a NaN, and ``category`` says which of them it is.
+
+        Args:
+            quantities: names as ``norm`` takes them; None: d_h, d_h_injected, d_c, d_c_injected, h
+                and c, as far as the layer has them.
+
+        Raises:
+            CarouselError: pandas is missing, or the layer has no such quantity.
+        """
+        return frame({self.name: self}, quantities)
+
+    def to_xarray(
+        self, quantities: Sequence[str] | None = None, *, units: bool = False
+    ) -> xr.Dataset:
+        """An xarray dataset: ``log10_norm`` and ``category`` over (quantity, t, sequence).
+
+        Args:
+            quantities: as ``to_frame`` takes them.
+            units: also every quantity and gate in full, over (t, sequence, unit).
+
+        Raises:
+            CarouselError: xarray is missing, or the layer has no such quantity.
+        """
+        return dataset(self, quantities, units=units)
+
+    def to_parquet(
+        self, path: str | PathLike[str], quantities: Sequence[str] | None = None
+    ) -> None:
+        """Write the table of ``to_frame`` to a Parquet file; padding is null there, NaN is NaN.
+
+        What the numbers have to be read with (cell, dtype, certificate, notes) is in the file's
+        metadata under "carousel", as JSON.
+
+        Raises:
+            CarouselError: pyarrow is missing, or the layer has no such quantity.
+        """
+        parquet({self.name: self}, path, quantities)
+
+    def _repr_html_(self) -> str:
+        return table({self.name: self}, self.notes)
+
     def __repr__(self) -> str:
         shape = f"T={self.steps}, B={self.batch}, H={self.hidden}"
         return f"LayerFlow({self.name!r}, {self.kind}, {shape}, certificate={self.certificate:.1e})"
@@ -303,6 +363,28 @@ class Flow:
         layers = self.layers.items()
         notes = tuple(f"{name}: {note}" for name, layer in layers for note in layer.notes)
         return self.remarks + notes
+
+    def to_frame(self, quantities: Sequence[str] | None = None) -> pd.DataFrame:
+        """The tables of all layers, one below the other; see ``LayerFlow.to_frame``.
+
+        Quantities of c are left out where a layer has none.
+        """
+        return frame(self.layers, quantities)
+
+    def to_xarray(
+        self, quantities: Sequence[str] | None = None, *, units: bool = False
+    ) -> xr.DataTree:
+        """A tree with the dataset of each layer under its name; see ``LayerFlow.to_xarray``."""
+        return tree(self.layers, quantities, self.remarks, units=units)
+
+    def to_parquet(
+        self, path: str | PathLike[str], quantities: Sequence[str] | None = None
+    ) -> None:
+        """Write the tables of all layers to one Parquet file; see ``LayerFlow.to_parquet``."""
+        parquet(self.layers, path, quantities, self.remarks)
+
+    def _repr_html_(self) -> str:
+        return table(self.layers, self.notes)
 
     def __repr__(self) -> str:
         return f"Flow({', '.join(map(repr, self.layers.values()))})"

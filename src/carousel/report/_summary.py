@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from carousel._quantile import quantile
 from carousel.flow import Category, Flow, Horizon, LayerFlow
 from carousel.report._schema import (
     SCHEMA,
@@ -203,23 +204,6 @@ def median_at(layer: LayerFlow, step: int) -> Level:
     ranked = (category != Category.PADDING) & (category != Category.NAN)
     has_nan = (category == Category.NAN).any(dim=1)
     return levels(quantile(log10, ranked, 0.5), ranked.any(dim=1), has_nan)[0]
-
-
-def quantile(log10: Tensor, ranked: Tensor, share: float) -> Tensor:
-    """The quantile over the last axis, of those entries that ``ranked`` marks.
-
-    Between two ranks it lies on the line from one to the other, and where one of the two is
-    infinite (an exact zero, or an infinity) on the nearer of them.
-    """
-    count = ranked.sum(dim=-1)
-    ordered = log10.masked_fill(~ranked, math.inf).sort(dim=-1).values
-    rank = share * (count - 1).clamp(min=0).double()
-    below = ordered.gather(-1, rank.floor().long().unsqueeze(-1)).squeeze(-1)
-    above = ordered.gather(-1, rank.ceil().long().unsqueeze(-1)).squeeze(-1)
-    part = rank - rank.floor()
-    between = below + part * (above - below)
-    nearer = torch.where(part < 0.5, below, above)
-    return torch.where(below.isfinite() & above.isfinite(), between, nearer)
 
 
 def levels(log10: Tensor, has_rank: Tensor, has_nan: Tensor) -> tuple[Level, ...]:
