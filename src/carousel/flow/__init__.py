@@ -2,21 +2,27 @@
 
 from carousel.flow._flow import Flow, LayerFlow
 from carousel.flow._horizon import Horizon
+from carousel.flow._itemised import Itemised
 from carousel.flow._jacobian import JacobianNorms
 from carousel.flow._nonfinite import NonFinite
 from carousel.flow._norms import LayerNorms, NormWatcher, watch_norms
 from carousel.flow._quantities import Category
+from carousel.flow._truncation import Difference, Truncation, TruncationCurve
 from carousel.flow._watch import Watcher, measure, watch
 
 __all__ = [
     "Category",
+    "Difference",
     "Flow",
     "Horizon",
+    "Itemised",
     "JacobianNorms",
     "LayerFlow",
     "LayerNorms",
     "NonFinite",
     "NormWatcher",
+    "Truncation",
+    "TruncationCurve",
     "Watcher",
     "measure",
     "watch",

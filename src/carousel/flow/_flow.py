@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,9 +12,17 @@ from torch import Tensor
 
 from carousel._errors import CarouselError
 from carousel.flow._horizon import Horizon, horizon
+from carousel.flow._itemised import Itemised, itemised
 from carousel.flow._jacobian import JacobianNorms, jacobian_norms
 from carousel.flow._nonfinite import NonFinite, first_nonfinite
 from carousel.flow._quantities import categories, pre_activations, quantity
+from carousel.flow._truncation import (
+    How,
+    Truncation,
+    TruncationCurve,
+    truncation,
+    truncation_curve,
+)
 from carousel.trace import Trace
 
 __all__ = ["Flow", "LayerFlow"]
@@ -159,6 +167,14 @@ class LayerFlow:
         """Steps at which a later call of the module begins; () for one call."""
         return self.trace.boundaries
 
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Steps before which the state was carried over, but its gradient, or a part of it, cut.
+
+        0 where the first state came detached from a call of an earlier pass.
+        """
+        return self.trace.cuts
+
     def norm(self, name: str) -> Tensor:
         """Euclidean norm over the units of a quantity, [T, B]; 0 at padding.
 
@@ -195,6 +211,64 @@ class LayerFlow:
     @cached_property
     def _horizon(self) -> Horizon:
         return horizon(self.trace)
+
+    def itemised(
+        self,
+        losses: Sequence[int] | None = None,
+        *,
+        t_from: int = 0,
+        t_to: int | None = None,
+        vectors_at: Sequence[int] = (),
+    ) -> Itemised:
+        """G[t_loss, t]: the part of dL/dh_t, and of dL/dc_t, that each step's injection sent.
+
+        Over all losses the items add up to ``d_h`` and ``d_c``, and their shares to 1. Costs
+        O(K T B H^2) for K losses, and no pass of the model.
+
+        Args:
+            losses: the steps whose injections are followed; None: all.
+            t_from: the first step that they are followed to.
+            t_to: the step after the last; None: all.
+            vectors_at: steps at which the items themselves are kept, not their norms alone.
+
+        Raises:
+            CarouselError: steps that are not there, or a result of more than 2 GiB.
+        """
+        return itemised(self.trace, losses, t_from, t_to, vectors_at)
+
+    def truncation(self, k: int, how: How = "window") -> Truncation:
+        """What is lost when each step's loss goes back over k steps only, its own included.
+
+        This layer alone is truncated: what arrives from above is taken as it is. Exact; costs
+        O(k T B H^2).
+
+        Args:
+            k: steps, from 1 on.
+            how: "window", or "chunks": the state is detached every k steps.
+
+        Raises:
+            CarouselError: a k that is no number of steps, or another word for ``how``.
+        """
+        return truncation(self.trace, k, how)
+
+    def truncation_curve(self) -> TruncationCurve:
+        """The relative bias of every parameter's gradient for every k, of the kind "window".
+
+        Costs O(T^2 B H^2) where there is a loss at each step, O(T B H^2) where it is on the last.
+        """
+        return self._truncation_curve
+
+    @cached_property
+    def _truncation_curve(self) -> TruncationCurve:
+        return truncation_curve(self.trace)
+
+    def truncation_length(self, bias: float = 0.1) -> int:
+        """The smallest k from which on the relative bias of the layer's gradient is at most this.
+
+        Raises:
+            CarouselError: a bias that is not above 0, or a gradient that is zero or not finite.
+        """
+        return self.truncation_curve().length(bias)
 
     def __repr__(self) -> str:
         shape = f"T={self.steps}, B={self.batch}, H={self.hidden}"
