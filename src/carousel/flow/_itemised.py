@@ -140,8 +140,10 @@ class _Items:
         # Where each item begins and each wanted step lies when the layer runs, [.., B].
         self.starts = self._place(losses)
         self.wanted = self._place(tuple(steps))
-        self.low = int(self.wanted.min().clamp(min=0))
-        self.high = max(int(self.wanted.max()), self.low) + 1
+        self.low, self.high = steps.start, steps.stop
+        if trace.direction == "reverse":
+            self.low = int(self.wanted.min().clamp(min=0))
+            self.high = max(int(self.wanted.max()), self.low) + 1
         shape = (len(losses), self.high - self.low, self.batch)
         self.log2 = [self._filled(shape, -math.inf) for _ in self.arriving.vectors]
         self.share = [self._filled(shape, 0.0) for _ in self.arriving.vectors]

@@ -11,15 +11,15 @@ parameter follows from d_k as the full one does from d, and
 
     relative bias(k) = |g_k - g| / |g|
 
-is the definition of Aicher, Foti & Fox 2019, "Adaptively Truncating Backpropagation Through Time to
-Control Gradient Bias". They bound it by an assumed rate of decay of an expected gradient; here it is
-exact, of the gradient of the very batch that was measured.
+is the definition of Aicher, Foti & Fox 2019, "Adaptively Truncating Backpropagation Through Time
+to Control Gradient Bias". They bound it by an assumed rate of decay of an expected gradient; here
+it is exact, of the gradient of the very batch that was measured.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -119,7 +119,7 @@ class TruncationCurve:
 
 def truncation(trace: Trace, k: int, how: How = "window") -> Truncation:
     """Truncate one layer at k steps; see ``LayerFlow.truncation``."""
-    if not (k >= 1 and k == int(k)):
+    if type(k) is not int or k < 1:
         raise CarouselError(f"Expected k to be a whole number of steps from 1 on, got {k!r}.")
     if how not in WAYS:
         raise CarouselError(f"There is no truncation {how!r}. Expected one of: {', '.join(WAYS)}.")
@@ -160,8 +160,8 @@ def truncation_curve(trace: Trace) -> TruncationCurve:
                 found[name] += gradient
             curve.append(_differences(found, full))
         names = list(curve[0])
-        bias = {name: torch.tensor([d[name].bias for d in curve]).double() for name in names}
-        cosine = {name: torch.tensor([d[name].cosine for d in curve]).double() for name in names}
+        bias = {name: _column(d[name].bias for d in curve) for name in names}
+        cosine = {name: _column(d[name].cosine for d in curve) for name in names}
         return TruncationCurve(
             k=torch.arange(1, len(curve) + 1),
             bias=bias.pop(ALL),
@@ -169,6 +169,10 @@ def truncation_curve(trace: Trace) -> TruncationCurve:
             parameters=bias,
             cosines=cosine,
         )
+
+
+def _column(numbers: Iterable[float]) -> Tensor:
+    return torch.tensor(list(numbers), dtype=torch.float64)
 
 
 class _Lags:
