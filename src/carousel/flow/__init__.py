@@ -7,6 +7,8 @@ from carousel.flow._jacobian import JacobianNorms
 from carousel.flow._nonfinite import NonFinite
 from carousel.flow._norms import LayerNorms, NormWatcher, watch_norms
 from carousel.flow._quantities import Category
+from carousel.flow._split import Split
+from carousel.flow._tiny import Tiny
 from carousel.flow._truncation import Difference, Truncation, TruncationCurve
 from carousel.flow._watch import Watcher, measure, watch
 
@@ -21,6 +23,8 @@ __all__ = [
     "LayerNorms",
     "NonFinite",
     "NormWatcher",
+    "Split",
+    "Tiny",
     "Truncation",
     "TruncationCurve",
     "Watcher",

@@ -16,6 +16,9 @@ from carousel.flow._itemised import Itemised, itemised
 from carousel.flow._jacobian import JacobianNorms, jacobian_norms
 from carousel.flow._nonfinite import NonFinite, first_nonfinite
 from carousel.flow._quantities import categories, pre_activations, quantity
+from carousel.flow._slowest import slowest
+from carousel.flow._split import Split, split
+from carousel.flow._tiny import Tiny, tiny
 from carousel.flow._truncation import (
     How,
     Truncation,
@@ -196,21 +199,40 @@ class LayerFlow:
         """Which of ``carousel.flow.Category`` each norm is, [T, B] int8."""
         return categories(quantity(self.trace, name), self.dtype, self.trace.valid)
 
+    def tiny(self, name: str) -> Tiny:
+        """How much of each step is zero, or below the normal numbers of the module's dtype, [T].
+
+        Args:
+            name: a quantity as in ``norm``, or one of ``gates``.
+
+        Raises:
+            CarouselError: a name that this layer does not have.
+        """
+        return tiny(self.trace, name)
+
     def jacobian_norms(self, norm: str = "spectral") -> JacobianNorms:
         """``||ds_T/ds_t||`` by lag, s = (h, c) where there is a c, in log10, exact at any size.
 
         Costs O(T B H^3); ``norm`` is "spectral" (the largest singular value) or "frobenius",
-        which is faster.
+        which is faster. With ``gradient="1997"`` the Jacobians are those of the truncated gradient.
         """
         return jacobian_norms(self.trace, norm)
 
     def horizon(self) -> Horizon:
-        """The memory horizon in steps, with a 95 % interval from the batch and windows of time."""
+        """The memory horizon in steps, with a 95 % interval from the batch and windows of time.
+
+        It is that of the gradient that the layer follows: with ``gradient="1997"`` of the truncated
+        one. It goes on over calls that took the state over unchanged, detached or not.
+        """
         return self._horizon
 
     @cached_property
     def _horizon(self) -> Horizon:
         return horizon(self.trace)
+
+    def split(self) -> Split:
+        """What of d_h was injected at each step and what was carried there through time."""
+        return split(self.trace)
 
     def itemised(
         self,
@@ -308,6 +330,19 @@ class Flow:
         forward = [finding for finding in found if finding.phase == "forward"]
         backward = [finding for finding in found if finding.phase == "backward"]
         return (*forward, *reversed(backward))
+
+    @property
+    def slowest(self) -> LayerFlow:
+        """The layer whose gradient decays least by lag, or grows most."""
+        return self.layers[slowest({name: self.layers[name].horizon() for name in self.layers})]
+
+    def horizon(self) -> Horizon:
+        """The horizon of the slowest layer.
+
+        In the long run it is that of a whole stack's state, whose Jacobians are block triangular.
+        Of bidirectional or unrelated layers it is the slowest one's, and no more than that.
+        """
+        return self.slowest.horizon()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -254,7 +254,7 @@ def _notes(
         notes.append(
             "The gradient is the truncated one of 1997: what leaves the cell through its gates "
             "goes no further back, so d_h and d_c are not the derivatives of the loss. Jacobian "
-            "norms and the horizon are those of the full Jacobians."
+            "norms and the horizon are those of this way back."
         )
     if first.arithmetic.dtype not in (torch.float32, torch.float64):
         precision = str(first.arithmetic.dtype).removeprefix("torch.")
