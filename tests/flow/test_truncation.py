@@ -251,11 +251,11 @@ def test_a_k_that_is_no_number_of_steps(k: object) -> None:
 
 def test_other_mistakes_are_named() -> None:
     layer = measured(Problem(PLAIN[0]))
-    with pytest.raises(CarouselError, match="'middle'. Expected one of: window, chunks"):
+    with pytest.raises(CarouselError, match=r"'middle'\. Expected one of: window, chunks"):
         layer.truncation(2, "middle")
     with pytest.raises(CarouselError, match="bias above 0"):
         layer.truncation_length(0.0)
-    with pytest.raises(CarouselError, match="no parameter 'w'.* weight_ih"):
+    with pytest.raises(CarouselError, match=r"no parameter 'w'.* weight_ih"):
         layer.truncation_curve().length(0.1, "w")
     dead = linear_chain(0.0)
     x = torch.zeros(4, 1, 1, dtype=FLOAT64)
