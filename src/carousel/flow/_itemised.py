@@ -251,6 +251,7 @@ class _Way:
         self.arriving = work.arriving
         self.starts, self.stop_at = starts, work.low  # [K, B]
         self.begins: dict[int, list[int]] = {}
+        self.together = (starts == starts[:, :1]).all(1).tolist()  # in all sequences at one step
         for k, row in enumerate(starts.tolist()):
             for t in dict.fromkeys(row):
                 self.begins.setdefault(t, []).append(k)
@@ -263,9 +264,9 @@ class _Way:
         length = BLOCK
         while stop > self.stop_at:
             start = max(self.stop_at, stop - length)
+            alone = stop - start == 1
             before = [part.clone() for part in self.v], self.exponent.clone()
             values, exponents = self._block(start, stop)
-            alone = stop - start == 1
             log2 = [_log2_norm(value, alone=alone) for value in values]
             if not alone and not self._safe(log2):
                 (self.v, self.exponent), length = before, (stop - start) // 2
@@ -305,6 +306,12 @@ class _Way:
     def _begin(self, t: int, *v: Tensor | None) -> None:
         """Put what arrives at step t into the items that begin there."""
         for k in self.begins.get(t, ()):
+            if self.together[k]:
+                for part, arrives in zip(v, self.arriving.vectors, strict=False):
+                    assert part is not None
+                    part[k] = arrives[t]
+                self.exponent[k] = self.arriving.exponent[t]
+                continue
             begins = self.starts[k] == t
             for part, arrives in zip(v, self.arriving.vectors, strict=False):
                 assert part is not None
