@@ -167,3 +167,15 @@ def test_checkpointing_is_no_cut(cell: str, *, reentrant: bool) -> None:
     for layer in watcher.flow.layers.values():
         assert layer.cuts == ()
         assert not any("detached" in note for note in layer.notes)
+
+
+def test_reentrant_checkpointing_says_nothing() -> None:
+    """It detaches every state itself and joins the gradients again where nobody can look."""
+    problem = Problem(Case(cell="gru", steps=6))
+    state = torch.zeros(1, 3, 5, dtype=FLOAT64, requires_grad=True)
+    with carousel.watch(problem.module) as watcher:
+        for x in problem.x.requires_grad_().split(2):
+            output, state = checkpoint(problem.module, x, state, use_reentrant=True)
+            output.square().sum().backward(retain_graph=True)
+            assert watcher.flow["l0"].cuts == ()
+            state = state.detach().requires_grad_()
