@@ -147,3 +147,79 @@ def test_nothing_raises(case: Case, where: str, value: float) -> None:
         assert layer.horizon().kind in {"nonfinite", "too short", "zero"}
         assert str(layer.horizon())
         assert repr(layer)
+
+
+def test_the_gate_in_which_a_gradient_overflows_is_named() -> None:
+    """d_a_f = d_c * c_{t-1} * f (1 - f): c = 1e30 and d_c = 1e20 leave float32 there and first."""
+    lstm = torch.nn.LSTM(1, 2)
+    with torch.no_grad():
+        for parameter in lstm.parameters():
+            parameter.zero_()
+    h0 = torch.zeros(1, 3, 2)
+    c0 = torch.ones(1, 3, 2)
+    c0[0, 1, 0] = 1e30
+
+    def run() -> torch.Tensor:
+        _, (_, c_n) = lstm(torch.zeros(1, 3, 1), (h0, c0))
+        return 1e20 * c_n.sum()
+
+    (first,) = carousel.measure(lstm, run).nonfinite
+    place = (first.layer, first.phase, first.step, first.sequence, first.quantity, first.value)
+    assert place == ("l0", "backward", 0, 1, "d_a_f", "inf")
+    assert "in d_a_f" in str(first)
+
+
+def test_the_gate_of_a_gru_in_which_a_gradient_overflows() -> None:
+    """d_a_z = d_h * (h_{t-1} - n) * z (1 - z), with h = 1e30."""
+    gru = torch.nn.GRU(1, 2)
+    with torch.no_grad():
+        for parameter in gru.parameters():
+            parameter.zero_()
+    h0 = torch.ones(1, 3, 2)
+    h0[0, 2, 1] = 1e30
+    x = torch.zeros(1, 3, 1)
+    (first,) = carousel.measure(gru, lambda: 1e20 * gru(x, h0)[0].sum()).nonfinite
+    assert (first.step, first.sequence, first.quantity, first.value) == (0, 2, "d_a_z", "inf")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_overflow_of_float32_on_the_way_back(cell: str) -> None:
+    """Finite forward, growing backward: the first step beyond float32 is the one named."""
+    problem = Problem(Case(cell=cell, steps=40, layers=1, batch=2), dtype=torch.float32)
+    with torch.no_grad():
+        problem.w_output.zero_()
+        problem.w_output[-1] = 1e30
+        for parameter in problem.module.parameters():
+            parameter.zero_()
+        # Around zero: an LSTM grows by 20 i o = 5 a step, a GRU by z + 20 (1 - z) r = 5.5.
+        rows, factor = (slice(10, 15), 20.0) if cell in ("lstm", "gru") else (slice(5), 3.0)
+        problem.module.weight_hh_l0[rows] = factor * torch.eye(5)
+        if cell == "rnn_relu":
+            problem.module.bias_ih_l0.fill_(1e-20)
+    flow = measured(problem, "output")
+    layer = flow["l0"]
+    (first,) = flow.nonfinite
+    assert (first.layer, first.phase, first.sequence, first.value) == ("l0", "backward", 0, "inf")
+    totals = [name for name in ("d_h", "d_c") if getattr(layer, name) is not None]
+    infinite = torch.stack([layer.category(name) == Category.INFINITE for name in totals])
+    last = int(infinite.any(0).any(1).nonzero().max())
+    # Either the total itself, or what it makes of a gate one step before the total has it.
+    assert first.step - last == (1 if first.quantity.startswith("d_a") else 0)
+    assert 5 < first.step < 39
+    assert layer.log10_norm("d_h").isfinite().all()
+    assert layer.h.isfinite().all()
+
+
+def test_several_layers_are_named_in_the_order_of_computation() -> None:
+    """Forward from the lowest layer up, backward from the highest down."""
+    problem = Problem(Case(cell="gru", layers=3))
+    problem.w_output[2, 1, 0] = math.nan
+    backward = measured(problem, "output").nonfinite
+    assert [found.layer for found in backward] == ["l2", "l1", "l0"]
+    assert {found.phase for found in backward} == {"backward"}
+    problem = Problem(Case(cell="gru", layers=3))
+    problem.x[2, 1, 0] = math.nan
+    found = measured(problem, "output").nonfinite
+    forward = [each.layer for each in found if each.phase == "forward"]
+    assert forward == ["l0", "l1", "l2"]
+    assert [each.phase for each in found[:3]] == ["forward"] * 3

@@ -18,7 +18,13 @@ from carousel.cells._recording import (
     withdraw,
 )
 from carousel.cells._run import Passed, Run
-from carousel.cells._scaled import Scaled, binary_exponent, largest, times_power_of_two
+from carousel.cells._scaled import (
+    Scaled,
+    binary_exponent,
+    largest,
+    power_of_two,
+    times_power_of_two,
+)
 from carousel.cells._table import CELLS, cell_named
 
 __all__ = [
@@ -47,6 +53,7 @@ __all__ = [
     "native_replay",
     "offer",
     "offered_to",
+    "power_of_two",
     "pull_back",
     "recording",
     "recurrence",

@@ -3,6 +3,7 @@
 from carousel.flow._carousel import CarouselShare, StepTerms
 from carousel.flow._flow import Flow, LayerFlow
 from carousel.flow._horizon import Horizon
+from carousel.flow._itemised import Itemised
 from carousel.flow._jacobian import JacobianNorms
 from carousel.flow._nonfinite import NonFinite
 from carousel.flow._norms import LayerNorms, NormWatcher, watch_norms
@@ -11,16 +12,21 @@ from carousel.flow._parameters import ParameterTerms
 from carousel.flow._paths import Paths
 from carousel.flow._plots import LayerPlots
 from carousel.flow._quantities import Category
+from carousel.flow._split import Split
+from carousel.flow._tiny import Tiny
 from carousel.flow._truncated import CutError, Gradient1997
+from carousel.flow._truncation import Difference, Truncation, TruncationCurve
 from carousel.flow._watch import Watcher, measure, watch
 
 __all__ = [
     "CarouselShare",
     "Category",
     "CutError",
+    "Difference",
     "Flow",
     "Gradient1997",
     "Horizon",
+    "Itemised",
     "JacobianNorms",
     "LayerFlow",
     "LayerNorms",
@@ -30,7 +36,11 @@ __all__ = [
     "Omega",
     "ParameterTerms",
     "Paths",
+    "Split",
     "StepTerms",
+    "Tiny",
+    "Truncation",
+    "TruncationCurve",
     "Watcher",
     "measure",
     "watch",

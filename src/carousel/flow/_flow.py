@@ -15,6 +15,7 @@ from torch import Tensor
 from carousel._errors import CarouselError
 from carousel.flow._carousel import CarouselShare, StepTerms, carousel_share, step_terms
 from carousel.flow._horizon import Horizon, horizon
+from carousel.flow._itemised import Itemised, itemised
 from carousel.flow._jacobian import JacobianNorms, jacobian_norms
 from carousel.flow._nonfinite import NonFinite, first_nonfinite
 from carousel.flow._notebook import table
@@ -23,8 +24,18 @@ from carousel.flow._parameters import ParameterTerms, parameter_terms
 from carousel.flow._paths import Paths, paths
 from carousel.flow._plots import LayerPlots
 from carousel.flow._quantities import categories, pre_activations, quantity
+from carousel.flow._slowest import slowest
+from carousel.flow._split import Split, split
 from carousel.flow._tables import dataset, frame, parquet, tree
+from carousel.flow._tiny import Tiny, tiny
 from carousel.flow._truncated import Gradient1997, gradient_1997
+from carousel.flow._truncation import (
+    How,
+    Truncation,
+    TruncationCurve,
+    truncation,
+    truncation_curve,
+)
 from carousel.trace import Trace
 
 if TYPE_CHECKING:
@@ -173,6 +184,14 @@ class LayerFlow:
         """Steps at which a later call of the module begins; () for one call."""
         return self.trace.boundaries
 
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Steps before which the state was carried over, but its gradient, or a part of it, cut.
+
+        0 where the first state came detached from a call of an earlier pass.
+        """
+        return self.trace.cuts
+
     def norm(self, name: str) -> Tensor:
         """Euclidean norm over the units of a quantity, [T, B]; 0 at padding.
 
@@ -194,11 +213,22 @@ class LayerFlow:
         """Which of ``carousel.flow.Category`` each norm is, [T, B] int8."""
         return categories(quantity(self.trace, name), self.dtype, self.trace.valid)
 
+    def tiny(self, name: str) -> Tiny:
+        """How much of each step is zero, or below the normal numbers of the module's dtype, [T].
+
+        Args:
+            name: a quantity as in ``norm``, or one of ``gates``.
+
+        Raises:
+            CarouselError: a name that this layer does not have.
+        """
+        return tiny(self.trace, name)
+
     def jacobian_norms(self, norm: str = "spectral") -> JacobianNorms:
         """``||ds_T/ds_t||`` by lag, s = (h, c) where there is a c, in log10, exact at any size.
 
         Costs O(T B H^3); ``norm`` is "spectral" (the largest singular value) or "frobenius",
-        which is faster.
+        which is faster. With ``gradient="1997"`` the Jacobians are those of the truncated gradient.
         """
         return jacobian_norms(self.trace, norm)
 
@@ -260,7 +290,11 @@ class LayerFlow:
         return omega(self.trace)
 
     def horizon(self) -> Horizon:
-        """The memory horizon in steps, with a 95 % interval from the batch and windows of time."""
+        """The memory horizon in steps, with a 95 % interval from the batch and windows of time.
+
+        It is that of the gradient that the layer follows: with ``gradient="1997"`` of the truncated
+        one. It goes on over calls that took the state over unchanged, detached or not.
+        """
         return self._horizon
 
     @cached_property
@@ -318,6 +352,68 @@ class LayerFlow:
     def _repr_html_(self) -> str:
         return table({self.name: self}, self.notes)
 
+    def split(self) -> Split:
+        """What of d_h was injected at each step and what was carried there through time."""
+        return split(self.trace)
+
+    def itemised(
+        self,
+        losses: Sequence[int] | None = None,
+        *,
+        t_from: int = 0,
+        t_to: int | None = None,
+        vectors_at: Sequence[int] = (),
+    ) -> Itemised:
+        """G[t_loss, t]: the part of dL/dh_t, and of dL/dc_t, that each step's injection sent.
+
+        Over all losses the items add up to ``d_h`` and ``d_c``, and their shares to 1. Costs
+        O(K T B H^2) for K losses, and no pass of the model.
+
+        Args:
+            losses: the steps whose injections are followed; None: all.
+            t_from: the first step that they are followed to.
+            t_to: the step after the last; None: all.
+            vectors_at: steps at which the items themselves are kept, not their norms alone.
+
+        Raises:
+            CarouselError: steps that are not there, or a result of more than 2 GiB.
+        """
+        return itemised(self.trace, losses, t_from, t_to, vectors_at)
+
+    def truncation(self, k: int, how: How = "window") -> Truncation:
+        """What is lost when each step's loss goes back over k steps only, its own included.
+
+        This layer alone is truncated: what arrives from above is taken as it is. Exact; costs
+        O(k T B H^2).
+
+        Args:
+            k: steps, from 1 on.
+            how: "window", or "chunks": the state is detached every k steps.
+
+        Raises:
+            CarouselError: a k that is no number of steps, or another word for ``how``.
+        """
+        return truncation(self.trace, k, how)
+
+    def truncation_curve(self) -> TruncationCurve:
+        """The relative bias of every parameter's gradient for every k, of the kind "window".
+
+        Costs O(T^2 B H^2) where there is a loss at each step, O(T B H^2) where it is on the last.
+        """
+        return self._truncation_curve
+
+    @cached_property
+    def _truncation_curve(self) -> TruncationCurve:
+        return truncation_curve(self.trace)
+
+    def truncation_length(self, bias: float = 0.1) -> int:
+        """The smallest k from which on the relative bias of the layer's gradient is at most this.
+
+        Raises:
+            CarouselError: a bias that is not above 0, or a gradient that is zero or not finite.
+        """
+        return self.truncation_curve().length(bias)
+
     def __repr__(self) -> str:
         shape = f"T={self.steps}, B={self.batch}, H={self.hidden}"
         return f"LayerFlow({self.name!r}, {self.kind}, {shape}, certificate={self.certificate:.1e})"
@@ -356,6 +452,19 @@ class Flow:
         forward = [finding for finding in found if finding.phase == "forward"]
         backward = [finding for finding in found if finding.phase == "backward"]
         return (*forward, *reversed(backward))
+
+    @property
+    def slowest(self) -> LayerFlow:
+        """The layer whose gradient decays least by lag, or grows most."""
+        return self.layers[slowest({name: self.layers[name].horizon() for name in self.layers})]
+
+    def horizon(self) -> Horizon:
+        """The horizon of the slowest layer.
+
+        In the long run it is that of a whole stack's state, whose Jacobians are block triangular.
+        Of bidirectional or unrelated layers it is the slowest one's, and no more than that.
+        """
+        return self.slowest.horizon()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -74,7 +74,8 @@ def _pull_rows(trace: Trace, rows: Tensor, norm: Norm, stop: int) -> Tensor:
     h, c = trace.trajectory.h, trace.trajectory.c
     steps, batch, outputs = h.shape
     begin = rows.to(h).unsqueeze(1).expand(-1, batch, -1)
-    step = pull_back(trace.cell.linearise(trace.trajectory, trace.weights))
+    truncated = trace.gradient == "1997"
+    step = pull_back(trace.cell.linearise(trace.trajectory, trace.weights, truncated))
     crossings = dict(zip(trace.boundaries, trace.handed_over.to(h), strict=True))
     v = torch.zeros_like(begin)
     exponent = torch.zeros(batch, dtype=torch.float64, device=h.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -23,7 +24,7 @@ class NonFinite:
     phase: Literal["forward", "backward"]
     step: int  # in the order of the input
     sequence: int  # the first one in the batch
-    quantity: str  # "x", "state before", "gate f", "c", "h", "d_h injected", "d_h", ..
+    quantity: str  # "x", "state before", "gate f", "c", "h", "d_h injected", "d_h", "d_a_f", ..
     value: Literal["nan", "inf"]
 
     def __str__(self) -> str:
@@ -54,12 +55,34 @@ def first_nonfinite(trace: Trace) -> list[NonFinite]:
         "d_c injected": None if running.d_c_injected is None else running.d_c_injected.value(),
         "d_h": running.d_h.value(),
         "d_c": None if running.d_c is None else running.d_c.value(),
+        **_on_pre_activations(running),
     }
     found = [
         _first(trace, "forward", forward, last_first=False),
         _first(trace, "backward", backward, last_first=True),
     ]
     return [finding for finding in found if finding is not None]
+
+
+def _on_pre_activations(running: Trace) -> dict[str, Tensor]:
+    """d_a of each gate [T, B, H], which follows from the totals of its own step."""
+    with torch.no_grad(), torch.autocast(running.x.device.type, enabled=False):
+        truncated = running.gradient == "1997"
+        lin = running.cell.linearise(running.trajectory, running.weights, truncated)
+        w_hr = lin.weights.w_hr
+        d_m = running.d_h.linear(lambda d_h: d_h if w_hr is None else d_h @ w_hr)
+        rows = []
+        if running.d_c is not None and lin.from_c is not None:
+            rows += [
+                running.d_c.linear(partial(torch.mul, factor)) for factor in lin.from_c.unbind(-2)
+            ]
+        rows += [d_m.linear(partial(torch.mul, factor)) for factor in lin.from_h.unbind(-2)]
+        rows = rows[lin.rows - lin.gates :]
+        if lin.n_from_h is not None:
+            rows[-1] = d_m.linear(partial(torch.mul, lin.n_from_h))
+        gates = running.cell.gates
+        names = ["d_a"] if len(gates) == 1 else [f"d_a_{gate}" for gate in gates]
+        return {name: row.value() for name, row in zip(names, rows, strict=True)}
 
 
 def _first(

@@ -25,8 +25,14 @@ class Category(IntEnum):
     PADDING = 5  # a step beyond the sequence's length
 
 
-def quantity(trace: Trace, name: str) -> Scaled:
-    """A quantity of a trace by its name; a miss lists the names that this layer has."""
+def quantity(trace: Trace, name: str, also: tuple[str, ...] = ()) -> Scaled:
+    """A quantity of a trace by its name; a miss lists the names that this layer has.
+
+    Args:
+        trace: of one layer.
+        name: of the quantity.
+        also: further names that the caller knows, for the list.
+    """
     trajectory = trace.trajectory
     known: dict[str, Scaled | Tensor | None] = {
         "d_h": trace.d_h,
@@ -41,7 +47,7 @@ def quantity(trace: Trace, name: str) -> Scaled:
     if name not in there:
         raise CarouselError(
             f"{trace.name} ({trace.cell.name}) has no quantity {name!r}. "
-            f"It has: {', '.join(there)}."
+            f"It has: {', '.join(dict.fromkeys((*there, *also)))}."
         )
     found = there[name]
     return found if isinstance(found, Scaled) else Scaled(found)

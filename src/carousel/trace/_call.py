@@ -57,7 +57,8 @@ class Call:
     outputs: dict[str, Tensor]  # "output", "h_n", "c_n" as the module gave them
     rng_state: Tensor | None = None  # of the CPU generator before the forward, if it drew from it
     masks: list[Tensor] | None = None  # of dropout between layers, where Carousel drew them
-    attached: bool = False  # whether a gradient flows on into the state that was given
+    carrying: frozenset[int] = frozenset()  # which states came from ``before``
+    continues: bool = False  # whether the state is a detached one that the call before had left
     by_keyword: bool = False  # the state was given as hx=.., of which no alias can be made
     before: Call | None = None  # the call whose state entered this one, through the graph
     unheard: frozenset[int] = frozenset()  # which of the states came from there unheard

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from carousel.cells import Scaled, Trajectory, Weights
 from carousel.trace._call import Call
+from carousel.trace._cuts import cut_notes, cut_steps
 from carousel.trace._replay import LayerReplay
 from carousel.trace._timepath import REACH
 from carousel.trace._trace import Trace
@@ -79,6 +80,7 @@ def join_layer(timeline: list[Call], places: Places, layer: int, direction: int)
         certificate_limit=_rounding(trajectory, first.arithmetic.dtype),
         boundaries=boundaries,
         handed_over=handed_over,
+        cuts=cut_steps(timeline, (0, *boundaries)),
         notes=_notes(timeline, boundaries, handed_over),
     )
 
@@ -217,13 +219,7 @@ def _rounding(trajectory: Trajectory, dtype: torch.dtype) -> float:
 def _notes(
     timeline: list[Call], boundaries: tuple[int, ...], handed_over: Tensor
 ) -> tuple[str, ...]:
-    notes = []
-    cut = [step for step, call in zip(boundaries, timeline[1:], strict=True) if not call.attached]
-    if cut:
-        notes.append(
-            f"The state was detached before step{'s' * (len(cut) > 1)} {_listed(cut)}: "
-            "no gradient crosses there."
-        )
+    notes = cut_notes(timeline, (0, *boundaries))
     resets = int((handed_over == 0).sum())
     if resets:
         notes.append(f"The state was reset to zero between calls: {_times(resets)}.")
@@ -258,17 +254,12 @@ def _notes(
         notes.append(
             "The gradient is the truncated one of 1997: what leaves the cell through its gates "
             "goes no further back, so d_h and d_c are not the derivatives of the loss. Jacobian "
-            "norms and the horizon are those of the full Jacobians."
+            "norms and the horizon are those of this way back."
         )
     if first.arithmetic.dtype not in (torch.float32, torch.float64):
         precision = str(first.arithmetic.dtype).removeprefix("torch.")
         notes.append(f"The module computed in {precision}; the replay is in float32.")
     return tuple(notes)
-
-
-def _listed(steps: list[int]) -> str:
-    shown = ", ".join(str(step) for step in steps[:5])
-    return shown if len(steps) <= 5 else f"{shown} and {len(steps) - 5} more"
 
 
 def _times(count: int) -> str:

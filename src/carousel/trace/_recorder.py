@@ -28,6 +28,7 @@ from carousel._errors import CarouselError
 from carousel.cells import Weights, offer, withdraw
 from carousel.layers import Recurrent
 from carousel.trace._call import Arithmetic, Call, Gradients, WeightCopy
+from carousel.trace._cuts import starts_where
 from carousel.trace._layerwise import forward_layerwise, masks_readable
 from carousel.trace._layout import layout_of
 from carousel.trace._modules import Spec, find_recurrent, spec_of, weights_of
@@ -74,6 +75,7 @@ class Recorder:
         self._produced: weakref.WeakValueDictionary[Edge, Call] = weakref.WeakValueDictionary()
         self._rng_states: dict[nn.Module, Tensor] = {}
         self._listeners: dict[nn.Module, Listener] = {}
+        self._ends: dict[nn.Module, list[Tensor]] = {}  # the states that its last call put out
         self._handles: list[RemovableHandle] = []
         self._counters: list[RemovableHandle] = []  # on outputs that are not recorded
 
@@ -105,6 +107,7 @@ class Recorder:
         self.outputs.clear()
         self._rng_states.clear()
         self._listeners.clear()
+        self._ends.clear()
         withdraw(self)
 
     @property
@@ -150,6 +153,7 @@ class Recorder:
             return None
         if is_functorch_wrapped_tensor(_named_outputs(module, result)["output"]):
             return None  # torch.func has transforms of its own, in which no hook is called
+        ends, self._ends[module] = self._ends.get(module, []), _end_states(module, result)
         if not self._recording():
             if _engine_run() is not None:
                 return None  # run again within a backward pass, which is counted already
@@ -174,7 +178,7 @@ class Recorder:
             like = _named_outputs(module, result)["output"]
             result, masks = forward_layerwise(weights, spec, layout, _data(x), states, like)
         result = _with_own_c(_with_gradient(result), spec)
-        paths, before, lost, unheard = self._paths(self._names[module], states)
+        paths, before, lost, unheard, carrying = self._paths(self._names[module], states)
         call = Call(
             serial=self._serial,
             name=self._names[module],
@@ -187,7 +191,8 @@ class Recorder:
             outputs={},
             rng_state=rng_state if masks is None else None,
             masks=masks,
-            attached=any(state.grad_fn is not None for state in states),
+            carrying=carrying,
+            continues=all(s.grad_fn is None for s in states) and starts_where(states, ends),
             by_keyword=len(args) < 2 and bool(states),
             before=before,
             lost=lost,
@@ -203,12 +208,12 @@ class Recorder:
 
     def _paths(
         self, name: str, states: tuple[Tensor, ...]
-    ) -> tuple[list[TimePath], Call | None, bool, frozenset[int]]:
+    ) -> tuple[list[TimePath], Call | None, bool, frozenset[int], frozenset[int]]:
         """How the states came from an earlier call of the same module.
 
         Returns:
-            The ways that can be listened to, the call, whether a search gave up, and which of the
-            states came from the call in a way that cannot be listened to.
+            The ways that can be listened to, the call, whether a search gave up, which of the
+            states came from the call in a way that cannot be listened to, and which came at all.
         """
 
         def owner_of(edge: Edge) -> str | None:
@@ -217,7 +222,7 @@ class Recorder:
 
         paths: list[TimePath] = []
         sources: list[Call] = []
-        lost, unheard = False, set()
+        lost, unheard, carrying = False, set(), set()
         for index, state in enumerate(states):
             edge = edge_of(state)
             if edge is None:
@@ -226,13 +231,16 @@ class Recorder:
                 if owner_of(edge) == name:
                     sources.append(self._produced[edge])
                     unheard.add(index)
+                    carrying.add(index)
                 continue
             path = TimePath.from_state(state, owner_of, name, self._carry)
             if path.targets:
                 paths.append(path)
+                carrying.add(index)
                 sources += [self._produced[edge] for edge in path.targets]
             lost = lost or (path.cut and not path.targets)
-        return paths, max(sources, key=_serial, default=None), lost, frozenset(unheard)
+        before = max(sources, key=_serial, default=None)
+        return paths, before, lost, frozenset(unheard), frozenset(carrying)
 
     def _listen(self, call: Call, outputs: dict[str, Tensor]) -> None:
         for output, tensor in outputs.items():
@@ -340,6 +348,14 @@ def _named_outputs(module: nn.Module, result: Any) -> dict[str, Tensor]:
     if isinstance(state, tuple):
         return {"output": _data(output), "h_n": state[0], "c_n": state[1]}
     return {"output": _data(output), "h_n": state}
+
+
+def _end_states(module: nn.Module, result: Any) -> list[Tensor]:
+    """The states that a call put out, without their graph; no copies."""
+    named = _named_outputs(module, result)
+    if not isinstance(module, nn.RNNCellBase):
+        del named["output"]
+    return [state.detach() for state in named.values()]
 
 
 def _weight_copy(weights: list[Weights], before: Call | None) -> WeightCopy:

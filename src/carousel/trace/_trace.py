@@ -41,6 +41,7 @@ class Trace:
     certificate_limit: float  # what rounding can explain of it
     boundaries: tuple[int, ...]  # steps at which a later call of the module begins
     handed_over: Tensor  # [len(boundaries), B]  1 state unchanged, 0 reset to zero, NaN neither
+    cuts: tuple[int, ...]  # steps before which the state, or h or c of it, was detached
     notes: tuple[str, ...]  # what altered the gradient or limits what was seen
 
     @property

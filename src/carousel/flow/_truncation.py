@@ -1,0 +1,330 @@
+"""What truncated backpropagation through time throws away.
+
+Truncated at k, the loss of each step goes back over k steps, its own included: lags 0 .. k-1 of the
+itemised gradient are kept. With G[s, t] the part of the gradient at step t that step s sent,
+
+    window   d_k[t] = sum of G[s, t] over s - t < k
+    chunks   d_k[t] = sum of G[s, t] over s in the chunk of t, chunks of k steps
+
+The second is what is mostly implemented: the state is detached every k steps. The gradient of a
+parameter follows from d_k as the full one does from d, and
+
+    relative bias(k) = |g_k - g| / |g|
+
+is the definition of Aicher, Foti & Fox 2019, "Adaptively Truncating Backpropagation Through Time
+to Control Gradient Bias". They bound it by an assumed rate of decay of an expected gradient; here
+it is exact, of the gradient of the very batch that was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from carousel._errors import CarouselError
+from carousel.cells import (
+    Linearisation,
+    Scaled,
+    binary_exponent,
+    largest,
+    power_of_two,
+    pull_back,
+)
+from carousel.flow._arriving import arriving
+from carousel.flow._parameter_gradients import parameter_gradients
+from carousel.flow._running import in_running_order
+from carousel.trace import Trace, turner
+
+__all__ = ["Difference", "Truncation", "TruncationCurve", "truncation", "truncation_curve"]
+
+How = Literal["window", "chunks"]
+WAYS = ("window", "chunks")
+ALL = "all"  # the parameters of a layer, side by side
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a truncated gradient is from the full one."""
+
+    bias: float  # |g_k - g| / |g|; NaN where the full gradient is zero
+    cosine: float  # <g_k, g> / |g_k| |g|; NaN where one of them is zero
+
+
+@dataclass(frozen=True, eq=False)
+class Truncation:
+    """One layer truncated at ``k`` steps; what arrives from above is what arrives in full.
+
+    By step: |d_k - d| / |d| and the cosine over the units, [T, B] float64; NaN where the total is
+    zero and at padding.
+    """
+
+    k: int
+    how: How
+    bias_h: Tensor
+    cosine_h: Tensor
+    bias_c: Tensor | None
+    cosine_c: Tensor | None
+    parameters: Mapping[
+        str, Difference
+    ]  # "weight_ih", "weight_hh", "bias_ih", .. as torch has them
+    all_parameters: Difference  # of the layer, side by side
+
+
+@dataclass(frozen=True, eq=False)
+class TruncationCurve:
+    """The relative bias of every parameter's gradient, and of all together, for k = 1 .. K."""
+
+    k: Tensor  # [K] int64
+    parameters: Mapping[str, Tensor]  # bias, each [K] float64
+    cosines: Mapping[str, Tensor]
+    bias: Tensor  # [K] of all parameters of the layer, side by side
+    cosine: Tensor
+
+    def length(self, bias: float, parameter: str | None = None) -> int:
+        """The smallest k from which on the relative bias stays at or below ``bias``.
+
+        The bias need not fall with k, so a smaller k may have a smaller bias by chance.
+
+        Args:
+            bias: above 0, such as 0.1.
+            parameter: one of ``parameters``; None: all together.
+
+        Raises:
+            CarouselError: a bias that is no positive number, an unknown parameter, or a gradient of
+                zero, which has no relative bias.
+        """
+        if not bias > 0:
+            raise CarouselError(f"Expected a bias above 0, such as 0.1, got {bias!r}.")
+        if parameter is not None and parameter not in self.parameters:
+            raise CarouselError(
+                f"There is no parameter {parameter!r}. Expected one of: "
+                f"{', '.join(self.parameters)}."
+            )
+        curve = self.bias if parameter is None else self.parameters[parameter]
+        if bool(curve.isnan().any()):
+            raise CarouselError(
+                "The gradient is zero or not finite, so it has no relative bias. "
+                "See flow.nonfinite and layer.norm('d_h')."
+            )
+        above = (curve > bias).nonzero().flatten()
+        if not len(above):
+            return 1
+        return min(int(above[-1]) + 2, len(curve))  # at the longest k only rounding is left
+
+
+def truncation(trace: Trace, k: int, how: How = "window") -> Truncation:
+    """Truncate one layer at k steps; see ``LayerFlow.truncation``."""
+    if type(k) is not int or k < 1:
+        raise CarouselError(f"Expected k to be a whole number of steps from 1 on, got {k!r}.")
+    if how not in WAYS:
+        raise CarouselError(f"There is no truncation {how!r}. Expected one of: {', '.join(WAYS)}.")
+    with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
+        work = _Lags(trace, k if how == "chunks" else None)
+        kept = torch.zeros_like(work.total)
+        for lag, (first, part) in enumerate(work.by_lag()):
+            if lag == k:
+                break
+            kept[first : first + len(part)] += part
+        by_step = [
+            [work.turned(each) for each in _by_step(part, total)]
+            for part, total in zip(work.totals(kept), work.totals(work.total), strict=True)
+        ]
+        full = work.gradients(work.total)
+        differences = _differences(work.gradients(kept), full)
+        return Truncation(
+            k=k,
+            how=how,
+            bias_h=by_step[0][0],
+            cosine_h=by_step[0][1],
+            bias_c=by_step[1][0] if len(by_step) > 1 else None,
+            cosine_c=by_step[1][1] if len(by_step) > 1 else None,
+            all_parameters=differences.pop(ALL),
+            parameters=differences,
+        )
+
+
+def truncation_curve(trace: Trace) -> TruncationCurve:
+    """The bias of every k, lag by lag in one go; see ``LayerFlow.truncation_curve``."""
+    with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
+        work = _Lags(trace, None)
+        full = work.gradients(work.total)
+        found = {name: torch.zeros_like(gradient) for name, gradient in full.items()}
+        curve = []
+        for first, part in work.by_lag():
+            for name, gradient in work.gradients(part, first).items():
+                found[name] += gradient
+            curve.append(_differences(found, full))
+        names = list(curve[0])
+        bias = {name: _column(d[name].bias for d in curve) for name in names}
+        cosine = {name: _column(d[name].cosine for d in curve) for name in names}
+        return TruncationCurve(
+            k=torch.arange(1, len(curve) + 1),
+            bias=bias.pop(ALL),
+            cosine=cosine.pop(ALL),
+            parameters=bias,
+            cosines=cosine,
+        )
+
+
+def _column(numbers: Iterable[float]) -> Tensor:
+    return torch.tensor(list(numbers), dtype=torch.float64)
+
+
+class _Lags:
+    """The gradient at every step by the lag that it has come over, all steps side by side.
+
+        w_0[t] = what arrives at t;     w_{l+1}[t] = J_{t+1}^T w_l[t+1]
+
+    In float64, whatever the module's dtype, and at each step in units of a power of two near the
+    total there: what underflows beside it is nothing beside it.
+    """
+
+    def __init__(self, trace: Trace, chunk: int | None) -> None:
+        self.trace, self.chunk = trace, chunk
+        self.running = _in_double(in_running_order(trace))
+        truncated = trace.gradient == "1997"
+        running = self.running
+        self.linearisation: Linearisation = trace.cell.linearise(
+            running.trajectory, running.weights, truncated
+        )
+        self.arriving = arriving(running, self.linearisation)
+        standing = self.arriving.standing
+        self.unit = standing.exponents() + binary_exponent(largest(standing.mantissa))  # [T, B]
+        self.total = standing.at(self.unit).mantissa
+        vector = torch.cat(self.arriving.vectors, dim=-1)
+        self.arrived = Scaled(vector, self.arriving.exponent).at(self.unit).mantissa
+        self.outputs = self.arriving.vectors[0].shape[-1]
+        self.passing = self._passing()
+
+    def _passing(self) -> Tensor:
+        """What a gradient at step t is multiplied with on its way before t, [T, B]."""
+        shift = self.unit - torch.cat([self.unit[:1], self.unit[:-1]])
+        passing = power_of_two(shift)
+        for step, crosses in self.arriving.crossing.items():
+            passing[step] = torch.where(crosses, passing[step], 0.0)
+        if self.chunk is not None:
+            passing[:: self.chunk] = 0.0
+        return passing
+
+    def by_lag(self) -> Iterator[tuple[int, Tensor]]:
+        """For lag 0, 1, ..: the first step and w of the steps from there on, [S, B, units].
+
+        Ends where nothing is left.
+        """
+        there = self.arriving.there.any(1).nonzero().flatten().tolist()
+        first, stop = (there[0], there[-1] + 1) if there else (0, 1)
+        w = self.arrived[first:stop]
+        yield first, w
+        while stop > 1:
+            begin = max(first, 1)  # nothing stands before step 0
+            w = self._pulled(begin, stop, w[begin - first :])
+            first, stop = begin - 1, stop - 1
+            if not bool((w != 0).any()):
+                return
+            yield first, w
+
+    def _pulled(self, begin: int, stop: int, w: Tensor) -> Tensor:
+        """From the steps begin .. stop-1, each to the one before it."""
+        side_by_side = self.linearisation.map(
+            lambda factor: factor[begin:stop].flatten(0, 1).unsqueeze(0)
+        )
+        step = pull_back(side_by_side)
+        w_h, w_c = self.split(w.flatten(0, 1))
+        w_h, w_c = step(0, w_h, w_c)
+        pulled = w_h if w_c is None else torch.cat([w_h, w_c], dim=-1)
+        passing = self.passing[begin:stop].unsqueeze(-1)
+        # What does not pass is zero even where it is not finite.
+        return torch.where(passing == 0, 0.0, pulled.unflatten(0, w.shape[:2]) * passing)
+
+    def split(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The parts of h and of c."""
+        if not self.trace.cell.has_c:
+            return w, None
+        return w[..., : self.outputs].contiguous(), w[..., self.outputs :].contiguous()
+
+    def totals(self, w: Tensor, first: int = 0) -> list[Tensor]:
+        """d_h and, where there is a c, d_c with its way through h, of steps from ``first`` on."""
+        d_h, w_c = self.split(w)
+        if w_c is None:
+            return [d_h]
+        assert self.linearisation.c_from_h is not None
+        w_hr = self.running.weights.w_hr
+        d_m = d_h if w_hr is None else d_h @ w_hr
+        return [d_h, w_c + self.linearisation.c_from_h[first : first + len(w)] * d_m]
+
+    def gradients(self, w: Tensor, first: int = 0) -> dict[str, Tensor]:
+        """What w of the steps from ``first`` on gives for each parameter, in one common unit."""
+        scale = power_of_two(self.unit[first : first + len(w)] - self.unit.max())
+        d_h, *d_c = self.totals(w * scale.unsqueeze(-1), first)
+        return parameter_gradients(
+            self.running, self.linearisation, first, d_h, d_c[0] if d_c else None
+        )
+
+    def turned(self, by_step: Tensor) -> Tensor:
+        """[T, B] in the order of the input, NaN at padding."""
+        if self.trace.direction == "reverse":
+            by_step = turner(self.trace.lengths, len(by_step))(by_step)
+        return torch.where(self.trace.valid, by_step, math.nan)
+
+
+def _in_double(trace: Trace) -> Trace:
+    """The same trace with all that is computed with in float64."""
+
+    def double(scaled: Scaled) -> Scaled:
+        return scaled.linear(Tensor.double)
+
+    return replace(
+        trace,
+        x=trace.x.double(),
+        trajectory=trace.trajectory.map(Tensor.double),
+        weights=trace.weights.map(Tensor.double),
+        d_h=double(trace.d_h),
+        d_c=None if trace.d_c is None else double(trace.d_c),
+        d_h_injected=double(trace.d_h_injected),
+        d_c_injected=None if trace.d_c_injected is None else double(trace.d_c_injected),
+        handed_over=trace.handed_over.double(),
+    )
+
+
+def _by_step(kept: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    """Bias and cosine over the units, [T, B, units] -> [T, B]."""
+    size = torch.linalg.vector_norm(total, dim=-1)
+    bias = torch.linalg.vector_norm(kept - total, dim=-1) / size
+    bias = torch.where(size == 0, math.nan, bias)
+    cosine = torch.nn.functional.cosine_similarity(_unit(kept), _unit(total), dim=-1, eps=0.0)
+    return bias, cosine
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """With entries up to 1, so that no square underflows; NaN for a vector of zero."""
+    return vectors / largest(vectors).unsqueeze(-1)
+
+
+def _differences(found: Mapping[str, Tensor], full: Mapping[str, Tensor]) -> dict[str, Difference]:
+    """Of each parameter and of all side by side."""
+    products = {
+        name: torch.stack(
+            [
+                (found[name] - gradient).square().sum(),
+                gradient.square().sum(),
+                found[name].square().sum(),
+                (found[name] * gradient).sum(),
+            ]
+        )
+        for name, gradient in full.items()
+    }
+    products[ALL] = torch.stack(list(products.values())).sum(0)
+    return {name: _difference(*values.tolist()) for name, values in products.items()}
+
+
+def _difference(gap: float, full: float, found: float, along: float) -> Difference:
+    """From squared norms and the inner product."""
+    if not full > 0:
+        return Difference(math.nan, math.nan)
+    cosine = along / math.sqrt(full * found) if found > 0 else math.nan
+    return Difference(math.sqrt(gap / full), cosine)
