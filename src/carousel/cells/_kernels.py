@@ -28,6 +28,7 @@ from carousel.cells._run import INPUTS, Arriving, Gradients, Passed, Run, Totall
 __all__ = ["NativeSteps", "native_backward", "native_forward", "native_replay", "runs_natively"]
 
 DTYPES = {torch.float32: "f32", torch.float64: "f64"}
+BY_TRANSPOSED, SUM_OF_ROWS = 1, 2  # kinds of products, as the header numbers them
 SCRATCH_ALIGNMENT = 64  # bytes
 # How large each array of a call is; all others have a row of H numbers for each of the run.
 SIZES = {
@@ -37,11 +38,17 @@ SIZES = {
     "b_hh": "biases",
     "peephole": "peepholes",
     "x": "input",
+    "d_x": "input",
+    "d_w_ih": "input weights",
+    "d_w_hh": "weights",
+    "d_b_ih": "biases",
+    "d_b_hh": "biases",
     "norms": "norms",
     **dict.fromkeys(("gates", "d_a", "d_q"), "gates"),
     **dict.fromkeys(("h_start", "c_start", "h_end", "c_end"), "batch"),
     **dict.fromkeys(("d_h_start", "d_c_start", "d_h_end", "d_c_end"), "batch"),
 }
+PRODUCTS = {"x", "w_ih", "w_hh", "b_ih", "b_hh"}  # gradients that the core makes of all steps
 NEAR_BYTES = 4 * 2**20  # of W_ih: up to here the core brings it near again for every few steps
 KEPT_BYTES = 64 * 2**20  # the most that is kept under one name
 
@@ -99,15 +106,11 @@ def native_backward(
     if totals == "full":
         needed |= {"h_0", "c_0"}
     projected = None if run.weights.w_hr is None else _Projected.of(run, passed, arriving)
-    back = _followed_back(run, passed, arriving, projected, totals)
-    at_input = back.d_a.flatten(-2)
-    at_state = at_input if back.d_q is None else back.d_q.flatten(-2)
-    found = _products(run, passed, at_input, at_state, needed)
-    d_h, d_h_0 = back.d_h, back.d_h_0
+    back = _followed_back(run, passed, arriving, projected, needed, totals)
+    found, d_h, d_h_0 = dict(back.products), back.d_h, back.d_h_0
     if projected is not None:
-        d_h, d_h_0 = projected.totals(run, arriving, at_state)
-        if "w_hr" in needed:
-            found["w_hr"] = _flat(d_h).T @ _flat(projected.m)
+        d_h, d_h_0, of_weights = projected.rest(run, passed, arriving, back.d_a.flatten(-2), needed)
+        found |= of_weights
     if "peephole" in needed:
         found["peephole"] = d_peephole(run, trajectory_of(run, passed), back.d_a)
     if "h_0" in needed:
@@ -132,12 +135,18 @@ class _Back:
     d_h: Tensor | None  # [.., H]
     d_c: Tensor | None  # [.., H]
     norms: Tensor | None  # [.., 2]
+    products: dict[str, Tensor]  # of INPUTS, by name
 
 
 def _followed_back(
-    run: Run, passed: Passed, arriving: Arriving, projected: _Projected | None, totals: Totalling
+    run: Run,
+    passed: Passed,
+    arriving: Arriving,
+    projected: _Projected | None,
+    needed: set[str],
+    totals: Totalling,
 ) -> _Back:
-    """Call the core for the loop over time."""
+    """Call the core for the loop over time, and the products over all steps that follow from it."""
     cell, weights = run.cell, run.weights
     h, w_hh, h_0 = passed.output, weights.w_hh, run.h_0
     if projected is not None:
@@ -148,6 +157,11 @@ def _followed_back(
     in_core = projected is None
     keeps_c = cell.has_c and (totals == "full" or (totals == "norms" and not in_core))
     norms = empty((*rows, 2), dtype=torch.float64) if totals == "norms" and in_core else None
+    products = {
+        name: torch.empty_like(tensor, memory_format=torch.contiguous_format)
+        for name, tensor in (("x", run.x), *vars(weights).items())
+        if name in needed and name in (PRODUCTS if in_core else PRODUCTS - {"w_hh"})
+    }
     back = _Back(
         d_a=empty(shape) if totals == "full" else _borrowed("d_a", shape, h.dtype),
         d_q=_borrowed("d_q", shape, h.dtype) if _has_q(run) else None,
@@ -156,10 +170,12 @@ def _followed_back(
         d_h=empty(h.shape) if totals == "full" and in_core else None,
         d_c=empty(h.shape) if keeps_c else None,
         norms=norms,
+        products=products,
     )
     _call(
-        run, "backward", units,
-        w_hh=w_hh, peephole=weights.peephole, h_start=h_0, c_start=run.c_0,
+        run, "backward", units, **{f"d_{name}": tensor for name, tensor in products.items()},
+        x=run.x, w_ih=weights.w_ih, w_hh=w_hh, peephole=weights.peephole,
+        h_start=h_0, c_start=run.c_0,
         gates=passed.gates, q=passed.q, h=h, c=passed.c,
         d_output=arriving.output, d_h_end=arriving.h_n, d_c_end=arriving.c_n,
         d_a=back.d_a, d_q=back.d_q, d_h_start=back.d_h_0, d_c_start=back.d_c_0,
@@ -180,42 +196,11 @@ def _input_part(run: Run) -> Tensor:
             units = len(bias) // 3
             assert weights.b_ih is not None
             bias[2 * units :] = weights.b_ih[2 * units :]
-    return torch.nn.functional.linear(run.x, weights.w_ih, bias).contiguous()
+    return by_transposed(run.x, weights.w_ih, bias)
 
 
 def _has_q(run: Run) -> bool:
     return run.cell.name == "GRU"
-
-
-def _products(
-    run: Run, passed: Passed, at_input: Tensor, at_state: Tensor, needed: set[str]
-) -> dict[str, Tensor]:
-    """The gradients that are one product over all steps, from those on the pre-activations."""
-    found: dict[str, Tensor] = {}
-    if "x" in needed:
-        found["x"] = at_input @ run.weights.w_ih
-    if "w_ih" in needed:
-        found["w_ih"] = _flat(at_input).T @ _flat(run.x)
-    if "w_hh" in needed:
-        found["w_hh"] = _d_w_hh(run, passed, at_state)
-    if "b_ih" in needed:
-        found["b_ih"] = _flat(at_input).sum(0)
-    if "b_hh" in needed:
-        same = at_state is at_input and "b_ih" in found
-        found["b_hh"] = found["b_ih"].clone() if same else _flat(at_state).sum(0)
-    return found
-
-
-def _d_w_hh(run: Run, passed: Passed, at_state: Tensor) -> Tensor:
-    """Sum over all rows of d_a_t h_{t-1}^T."""
-    h = passed.output
-    if run.sizes is not None or run.batch_first:
-        return _flat(at_state).T @ _flat(run.before(h, run.h_0))
-    # Time first, the states before are the rows themselves, moved by one step.
-    first, others, before = at_state[0], at_state[1:], h[:-1]
-    if run.reverse:
-        first, others, before = at_state[-1], at_state[:-1], h[1:]
-    return torch.addmm(first.T @ run.h_0, _flat(others).T, _flat(before))
 
 
 def _flat(rows: Tensor) -> Tensor:
@@ -265,6 +250,18 @@ class _Projected:
         return _Projected(
             m, m.new_zeros(len(run.h_0), m.shape[-1]), run.weights.w_hh @ w_hr, inside
         )
+
+    def rest(
+        self, run: Run, passed: Passed, arriving: Arriving, d_a: Tensor, needed: set[str]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """What the core, which knows m alone, leaves: dL/dh_t, dL/dh_0, and two of the weights."""
+        d_h, d_h_0 = self.totals(run, arriving, d_a)
+        found = {}
+        if "w_hh" in needed:
+            found["w_hh"] = sum_of_rows(d_a, run.before(passed.output, run.h_0))
+        if "w_hr" in needed:
+            found["w_hr"] = sum_of_rows(d_h, self.m)
+        return d_h, d_h_0, found
 
     def totals(self, run: Run, arriving: Arriving, d_a: Tensor) -> tuple[Tensor, Tensor]:
         """dL/dh_t in total [.., P] and dL/dh_0 [B, P]: what arrives, and d_a_{t+1} W_hh."""
@@ -390,6 +387,47 @@ def _with_nothing_last(rows: Tensor) -> Tensor:
     return torch.cat([rows, rows.new_zeros(1, *rows.shape[1:])])
 
 
+# Products over all rows.
+
+
+def by_transposed(rows: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
+    """rows [.., K] @ weights [N, K] transposed + bias [N], for each row: [.., N]."""
+    out = rows.new_empty(*rows.shape[:-1], len(weights))
+    _multiply(BY_TRANSPOSED, rows, weights, out, bias)
+    return out
+
+
+def sum_of_rows(left: Tensor, right: Tensor) -> Tensor:
+    """The sum over all rows of left [.., M] times right [.., N]: [M, N]."""
+    out = left.new_empty(left.shape[-1], right.shape[-1])
+    _multiply(SUM_OF_ROWS, left, right, out)
+    return out
+
+
+def _multiply(kind: int, a: Tensor, b: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
+    core = _native.library()
+    assert core is not None
+    a, b = a.contiguous(), b.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    fields = _native.Product(
+        rows=a.numel() // a.shape[-1],
+        left=a.shape[-1],
+        right=out.shape[-1],
+        a=a.data_ptr(),
+        b=b.data_ptr(),
+        bias=None if bias is None else bias.data_ptr(),
+        out=out.data_ptr(),
+        kind=kind,
+        threads=_native.threads(),
+    )
+    scratch = _scratch(core.carousel_product_bytes(fields, a.element_size()))
+    fields.scratch = _aligned(scratch)
+    wrong = getattr(core, f"carousel_product_{DTYPES[a.dtype]}")(fields)
+    if wrong:
+        name = _native.Product._fields_[wrong - 1][0]
+        raise AssertionError(f"the native core cannot use the field {name!r} of a product")
+
+
 # The call.
 
 
@@ -429,7 +467,7 @@ def _call(run: Run, direction: str, units: int, **arrays: Tensor | None) -> None
     )
     size = core.carousel_scratch_bytes(fields, direction == "backward", run.x.element_size())
     scratch = _scratch(size)
-    fields.scratch = -(-scratch.data_ptr() // SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT
+    fields.scratch = _aligned(scratch)
     wrong = getattr(core, f"carousel_{direction}_{DTYPES[run.x.dtype]}")(fields)
     if wrong:
         name = _native.Run._fields_[wrong - 1][0]
@@ -480,6 +518,11 @@ def _check(run: Run, units: int, sequences: Tensor, arrays: dict[str, Tensor]) -
 def _scratch(size: int) -> Tensor:
     """Memory for the core, its content does not matter."""
     return _borrowed("scratch", (size + SCRATCH_ALIGNMENT,), torch.uint8)
+
+
+def _aligned(scratch: Tensor) -> int:
+    """The first address in scratch that is aligned."""
+    return -(-scratch.data_ptr() // SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT
 
 
 class _Lender(threading.local):

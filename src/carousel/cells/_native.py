@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch  # first: the library then finds torch's libgomp loaded, and they share their threads
 
-__all__ = ["ABI", "Run", "Status", "library", "status", "threads"]
+__all__ = ["ABI", "Product", "Run", "Status", "library", "status", "threads"]
 
 ABI = 2  # CAROUSEL_ABI of the header that this module was written for
 NAME = "libcarousel_core.so"
@@ -70,17 +70,44 @@ class Run(ctypes.Structure):
         ("d_h", ctypes.c_void_p),
         ("d_c", ctypes.c_void_p),
         ("norms", ctypes.c_void_p),
+        ("d_x", ctypes.c_void_p),
+        ("d_w_ih", ctypes.c_void_p),
+        ("d_w_hh", ctypes.c_void_p),
+        ("d_b_ih", ctypes.c_void_p),
+        ("d_b_hh", ctypes.c_void_p),
+        ("scratch", ctypes.c_void_p),
+    )
+
+
+class Product(ctypes.Structure):
+    """``carousel_product``, field by field, likewise."""
+
+    _fields_ = (
+        ("rows", ctypes.c_int64),
+        ("left", ctypes.c_int64),
+        ("right", ctypes.c_int64),
+        ("a", ctypes.c_void_p),
+        ("b", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("kind", ctypes.c_int32),
+        ("accumulate", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
         ("scratch", ctypes.c_void_p),
     )
 
 
 _RUN = ctypes.POINTER(Run)
+_PRODUCT = ctypes.POINTER(Product)
 SIGNATURES = {  # name: (result, arguments)
     "carousel_scratch_bytes": (ctypes.c_int64, (_RUN, ctypes.c_int32, ctypes.c_int32)),
     "carousel_forward_f32": (ctypes.c_int32, (_RUN,)),
     "carousel_forward_f64": (ctypes.c_int32, (_RUN,)),
     "carousel_backward_f32": (ctypes.c_int32, (_RUN,)),
     "carousel_backward_f64": (ctypes.c_int32, (_RUN,)),
+    "carousel_product_bytes": (ctypes.c_int64, (_PRODUCT, ctypes.c_int32)),
+    "carousel_product_f32": (ctypes.c_int32, (_PRODUCT,)),
+    "carousel_product_f64": (ctypes.c_int32, (_PRODUCT,)),
     "carousel_abi": (ctypes.c_int32, ()),
     "carousel_target": (ctypes.c_char_p, ()),
     "carousel_openmp": (ctypes.c_int32, ()),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "parallel.hpp"
+#include "product.hpp"
 #include "split.hpp"
 
 namespace carousel::CAROUSEL_TARGET {
@@ -203,16 +204,80 @@ int64_t rows_of(const Run<T> &run) {
     return rows;
 }
 
+// What a run backward borrows from the scratch of the caller, in this order.
+template <class T>
+struct BackwardSpace {
+    T *packed;         // W_hh
+    double *partial;   // [R][unit block][2] for the norms, NULL: not kept
+    const T **states;  // [R] the h that each row started from, NULL: not needed
+    T *products;       // for one product after the other
+    int64_t bytes;
+
+    BackwardSpace(const Run<T> &run, int64_t gates) {
+        const int64_t K = gates * run.hidden, rows = rows_of(run);
+        char *at = static_cast<char *>(run.plain.scratch), *const begin = at;
+        const auto take = [&](int64_t size) {
+            char *here = at;
+            at += (size + 63) / 64 * 64;
+            return here;
+        };
+        packed = reinterpret_cast<T *>(take(run.blocks() * kLanes<T> * K * sizeof(T)));
+        partial = nullptr;
+        if (run.plain.norms)
+            partial = reinterpret_cast<double *>(take(rows * run.blocks() * 2 * sizeof(double)));
+        states = nullptr;
+        if (run.d_w_hh) states = reinterpret_cast<const T **>(take(rows * sizeof(T *)));
+        int64_t most = 0;
+        const auto at_least = [&](int64_t numbers) { most = numbers > most ? numbers : most; };
+        if (run.d_x) at_least(RowsByWeights<T>::scratch(K, run.inputs, run.plain.threads));
+        if (run.d_w_ih || run.d_w_hh || run.d_b_ih || run.d_b_hh)
+            at_least(
+                SumOfRows<T>::scratch(K, run.d_w_ih ? run.inputs : 0, run.d_w_hh ? run.hidden : 0));
+        products = reinterpret_cast<T *>(take(most * sizeof(T)));
+        bytes = at - begin;
+    }
+};
+
+// The gradients that are products over all rows, one after the other by all threads.
+template <class T>
+void products(const Run<T> &run, const BackwardSpace<T> &space, int64_t gates, int thread,
+              int threads, Barrier &barrier) {
+    const int64_t rows = rows_of(run);
+    const Rows<T> at_input{run.d_a, gates * run.hidden}, x{run.x, run.inputs};
+    const Rows<T> at_state{run.d_q ? run.d_q : run.d_a, gates * run.hidden};
+    if (run.d_x) {
+        barrier.wait(threads);
+        RowsByWeights<T>(at_input, rows, run.w_ih, false, run.inputs, run.d_x)
+            .work(thread, threads, barrier, space.products);
+    }
+    if (run.d_w_hh)
+        for (int64_t s = thread; s < run.steps; s += threads)
+            for (int64_t b = 0; b < run.sequences(s); ++b)
+                space.states[run.row(s, b)] =
+                    run.before(run.h, run.h_start, s, b, b < run.continued(s));
+    barrier.wait(threads);
+    SumOfRows<T> to_input(at_input, rows), to_state(at_state, rows);
+    SumOfRows<T> &recurrent = run.d_q ? to_state : to_input;  // in one go where it is one factor
+    if (run.d_w_ih) to_input.add(x, run.d_w_ih);
+    if (run.d_w_hh) recurrent.add({nullptr, run.hidden, space.states}, run.d_w_hh);
+    if (run.d_b_ih) to_input.add_bias(run.d_b_ih);
+    if (run.d_b_hh) recurrent.add_bias(run.d_b_hh);
+    if (!to_input.empty()) to_input.work(thread, threads, barrier, space.products);
+    if (to_state.empty()) return;
+    barrier.wait(threads);
+    to_state.work(thread, threads, barrier, space.products);
+}
+
+template <class T, class Cell>
+int64_t backward_scratch(const Run<T> &run) {
+    return BackwardSpace<T>(run, Cell::gates).bytes;
+}
+
 template <class T, class Cell>
 void backward(const Run<T> &run) {
     const Cell cell(run);
     const int64_t K = Cell::gates * run.hidden;
-    T *packed = static_cast<T *>(run.plain.scratch);
-    double *partial = nullptr;
-    if (run.plain.norms) {
-        const int64_t bytes = (run.blocks() * kLanes<T> * K * sizeof(T) + 63) / 64 * 64;
-        partial = reinterpret_cast<double *>(static_cast<char *>(run.plain.scratch) + bytes);
-    }
+    const BackwardSpace<T> space(run, Cell::gates);
     Barrier barrier;
     in_parallel(run.plain.threads, [&](int thread, int threads) {
         const Split split(run, Cell::gates, thread, threads);
@@ -225,10 +290,11 @@ void backward(const Run<T> &run) {
             last = panels * (thread + 1) / threads * kMaxVectors;
             last = last < blocks ? last : blocks;
         }
-        if (!(run.cell & CAROUSEL_TRUNCATED)) pack_backward(run, K, first, last, packed);
+        if (!(run.cell & CAROUSEL_TRUNCATED)) pack_backward(run, K, first, last, space.packed);
         if (shared) barrier.wait(threads);
-        Backward<T, Cell>(run, cell, split, packed, partial).go(barrier);
-        if (!partial) return;
+        Backward<T, Cell>(run, cell, split, space.packed, space.partial).go(barrier);
+        products(run, space, Cell::gates, thread, threads, barrier);
+        if (!space.partial) return;
         barrier.wait(threads);
         double *norms = static_cast<double *>(run.plain.norms);
         const int64_t rows = rows_of(run);
@@ -236,7 +302,7 @@ void backward(const Run<T> &run) {
             for (int quantity = 0; quantity < 2; ++quantity) {
                 double sum = 0;
                 for (int64_t block = 0; block < blocks; ++block)
-                    sum += partial[(row * blocks + block) * 2 + quantity];
+                    sum += space.partial[(row * blocks + block) * 2 + quantity];
                 norms[row * 2 + quantity] = sum;
             }
     });

@@ -54,7 +54,7 @@ typedef struct carousel_run {
     int64_t steps;            /* T */
     int64_t batch;            /* B */
     int64_t hidden;           /* H */
-    int64_t inputs;           /* I; not read where x is NULL */
+    int64_t inputs;           /* I; read where x, d_x or d_w_ih is there */
     int64_t row_stride;       /* rows between one sequence and the next */
     const int64_t *first_row; /* [T] */
     const int64_t *sequences; /* [T] the first so many sequences have step t; never increasing */
@@ -64,7 +64,7 @@ typedef struct carousel_run {
 
     /* Parameters. */
     const void *w_hh;     /* [G*H, H]; NULL: gates hold the recurrent products already */
-    const void *w_ih;     /* [G*H, I] forward; not read where x is NULL */
+    const void *w_ih;     /* [G*H, I] read where x is there forward, or d_x backward */
     const void *peephole; /* [K, H] the gates among i, f, o that exist; NULL without */
     const void *b_ih;     /* [G*H] forward; NULL without; not read where x is NULL */
     const void *b_hh;     /* [G*H] likewise, but the part of the GRU's n is always read: it stands
@@ -74,7 +74,8 @@ typedef struct carousel_run {
 
     /* The run. Written by forward, read by backward. Where x is given, forward keeps of gates, q
        and c what is not NULL. */
-    const void *x;    /* [R, I] forward; NULL: gates hold W_ih x + biases already */
+    const void
+        *x; /* [R, I] forward; NULL: gates hold W_ih x + biases already. Backward: for d_w_ih */
     void *gates;      /* [R, G, H] activations (RNN: not used, see h) */
     void *q;          /* [R, H] GRU: W_hn h + b_hn; in where w_hh is NULL */
     void *h;          /* [R, H] */
@@ -99,10 +100,19 @@ typedef struct carousel_run {
     void *d_c;       /* [R, H] the total dL/dc_t; NULL: not kept */
     void *norms;     /* [R, 2] squared norms of d_h, d_c over the units; NULL: not kept */
 
+    /* Backward: products over all rows. Each may be NULL, which leaves it out; all rows up to the
+       last of the run are then part of it. */
+    void *d_x;    /* [R, I] needs w_ih */
+    void *d_w_ih; /* [G*H, I] needs x */
+    void *d_w_hh; /* [G*H, H] */
+    void *d_b_ih; /* [G*H] */
+    void *d_b_hh; /* [G*H] */
+
     void *scratch; /* carousel_scratch_bytes(run), aligned to 64 bytes; content does not matter */
 } carousel_run;
 
-/* Bytes of scratch that this run needs, forward or backward, for elements of `size` bytes. */
+/* Bytes of scratch that this run needs, forward or backward, for elements of `size` bytes. All
+   fields but those that are to be written must be there, with NULL or not where it will be. */
 int64_t carousel_scratch_bytes(const carousel_run *run, int32_t backward, int32_t size);
 
 /* 0, or the number of the first field that cannot be: no field is read beyond that. */
@@ -110,6 +120,30 @@ int32_t carousel_forward_f32(const carousel_run *run);
 int32_t carousel_forward_f64(const carousel_run *run);
 int32_t carousel_backward_f32(const carousel_run *run);
 int32_t carousel_backward_f64(const carousel_run *run);
+
+/* A product over all rows; left and right are the other two sizes. */
+enum {
+    CAROUSEL_ROWS_BY_WEIGHTS = 0,    /* out [rows, right] = a [rows, left] @ b [left, right] */
+    CAROUSEL_ROWS_BY_TRANSPOSED = 1, /* the same with b [right, left], transposed */
+    CAROUSEL_SUM_OF_ROWS = 2         /* out [left, right] = sum of a [row, left] b [row, right] */
+};
+
+typedef struct carousel_product {
+    int64_t rows, left, right;
+    const void *a;
+    const void *b;
+    const void *bias; /* [right] added to each row by weights; NULL without */
+    void *out;
+    int32_t kind;       /* one of the above */
+    int32_t accumulate; /* 1: a sum of rows is added to what out holds */
+    int32_t threads;    /* at most so many */
+    void *scratch;      /* carousel_product_bytes(product, size), aligned to 64 bytes */
+} carousel_product;
+
+/* Each number is summed in the order of the rows or of the inner index, whatever the threads. */
+int64_t carousel_product_bytes(const carousel_product *product, int32_t size);
+int32_t carousel_product_f32(const carousel_product *product);
+int32_t carousel_product_f64(const carousel_product *product);
 
 int32_t carousel_abi(void);        /* CAROUSEL_ABI of the library */
 const char *carousel_target(void); /* "avx512", "avx2", "baseline": what this machine runs */

@@ -52,16 +52,6 @@ int gates_of(const carousel_run &run) {
            !!(run.cell & CAROUSEL_NO_O);
 }
 
-// What holds for any target, so that scratch is the same whichever runs.
-constexpr int64_t kWidest = 64, kNarrowest = 16;  // bytes of a vector
-constexpr int64_t kPanel = 4;                     // vectors side by side, at most
-constexpr int64_t kAhead = 64;                    // rows of the input part at once
-
-int64_t padded_units(const carousel_run &run, int32_t size) {
-    const int64_t lanes = kPanel * kWidest / size;
-    return (run.hidden + lanes - 1) / lanes * lanes;
-}
-
 // The number of a field, counted from 1, in the order of the struct.
 enum Field : int32_t {
     kSteps = 1,
@@ -138,6 +128,11 @@ int32_t wrong(const carousel_run *run, bool backward) {
     if (is_gru && !run->d_q) return kDQ;
     if (!run->d_h_start) return kDHStart;
     if (has_c && !run->d_c_start) return kDCStart;
+    if (run->d_x || run->d_w_ih) {
+        if (run->inputs < 1) return kInputs;
+        if (run->d_x && !run->w_ih) return kWih;
+        if (run->d_w_ih && !run->x) return kX;
+    }
     return 0;
 }
 
@@ -145,6 +140,20 @@ int32_t guarded(const carousel_run *run, bool backward, void (*go)(const carouse
     const int32_t field = wrong(run, backward);
     if (!field) go(run);
     return field;
+}
+
+int32_t guarded(const carousel_product *product, void (*go)(const carousel_product *)) {
+    if (product->rows < 1) return 1;
+    if (product->left < 1) return 2;
+    if (product->right < 1) return 3;
+    if (!product->a) return 4;
+    if (!product->b) return 5;
+    if (!product->out) return 7;
+    if (product->kind < 0 || product->kind > CAROUSEL_SUM_OF_ROWS) return 8;
+    if (product->threads < 1) return 10;
+    if (!product->scratch) return 11;
+    go(product);
+    return 0;
 }
 
 }  // namespace
@@ -156,22 +165,8 @@ using namespace carousel;
 
 CAROUSEL_EXPORT int64_t carousel_scratch_bytes(const carousel_run *run, int32_t backward,
                                                int32_t size) {
-    const int64_t rows_of_weights = padded_units(*run, size) * gates_of(*run);
-    const int64_t recurrent = rows_of_weights * run->hidden * size + kWidest;
-    if (!backward) {
-        if (!run->x) return recurrent;
-        const int64_t input = rows_of_weights * run->inputs * size + kWidest;
-        return recurrent + input + run->threads * rows_of_weights * kAhead * size;
-    }
-    if (!run->norms) return recurrent;
-    int64_t rows = 0;
-    for (int64_t t = 0; t < run->steps; ++t) {
-        const int64_t last = run->first_row[t] + (run->sequences[t] - 1) * run->row_stride + 1;
-        rows = last > rows ? last : rows;
-    }
-    const int64_t narrowest = kNarrowest / size;  // the narrowest vectors make the most blocks
-    const int64_t blocks = (run->hidden + narrowest - 1) / narrowest;
-    return recurrent + rows * blocks * 2 * static_cast<int64_t>(sizeof(double)) + kWidest;
+    const Target &target = *chosen().target;
+    return (size == 4 ? target.scratch_f32 : target.scratch_f64)(run, backward);
 }
 
 CAROUSEL_EXPORT int32_t carousel_forward_f32(const carousel_run *run) {
@@ -188,6 +183,19 @@ CAROUSEL_EXPORT int32_t carousel_backward_f32(const carousel_run *run) {
 
 CAROUSEL_EXPORT int32_t carousel_backward_f64(const carousel_run *run) {
     return guarded(run, true, chosen().target->backward_f64);
+}
+
+CAROUSEL_EXPORT int64_t carousel_product_bytes(const carousel_product *product, int32_t size) {
+    const Target &target = *chosen().target;
+    return (size == 4 ? target.product_scratch_f32 : target.product_scratch_f64)(product);
+}
+
+CAROUSEL_EXPORT int32_t carousel_product_f32(const carousel_product *product) {
+    return guarded(product, chosen().target->product_f32);
+}
+
+CAROUSEL_EXPORT int32_t carousel_product_f64(const carousel_product *product) {
+    return guarded(product, chosen().target->product_f64);
 }
 
 CAROUSEL_EXPORT int32_t carousel_abi(void) { return CAROUSEL_ABI; }

@@ -1,31 +1,13 @@
 // Forward in time: the products of a step, and the gates, c and h of each block finished at once.
 #pragma once
 
+#include "pack.hpp"
 #include "parallel.hpp"
 #include "split.hpp"
 
 namespace carousel::CAROUSEL_TARGET {
 
 constexpr int kAhead = 64;  // rows of the input part that are computed at once
-
-// A vector for each k of so many rows of K numbers, the other lanes 0; `stride` numbers apart.
-template <class T>
-void pack_block(const T *rows, int64_t K, int lanes, T *to, int64_t stride) {
-    constexpr int L = kLanes<T>;
-    int64_t k = 0;
-    for (; k + L <= K; k += L) {
-        Vector<T> block[L];
-#pragma GCC unroll 16
-        for (int lane = 0; lane < L; ++lane)
-            block[lane] = lane < lanes ? load(rows + lane * K + k) : all<T>(0);
-        transpose<T>(block);
-#pragma GCC unroll 16
-        for (int i = 0; i < L; ++i) store(to + (k + i) * stride, block[i]);
-    }
-    for (; k < K; ++k)
-        for (int lane = 0; lane < L; ++lane)
-            to[k * stride + lane] = lane < lanes ? rows[lane * K + k] : T(0);
-}
 
 // Rows of weights [G*H, K] side by side by unit: [unit block][k][unit block in panel][gate]
 // vectors. A panel holds `width` unit blocks; those beyond the last unit are 0.
@@ -38,7 +20,7 @@ void pack_forward(const Run<T> &run, const T *weights, int64_t K, int gates, int
         const int64_t stride = int64_t(blocks) * gates * L;
         for (int u = 0; u < blocks; ++u)
             for (int g = 0; g < gates; ++g)
-                pack_block(weights + (g * run.hidden + (panel + u) * L) * K, K,
+                pack_block(weights + (g * run.hidden + (panel + u) * L) * K, K, K,
                            run.lanes(panel + u),
                            packed + panel * gates * L * K + (u * gates + g) * L, stride);
     }
@@ -47,9 +29,9 @@ void pack_forward(const Run<T> &run, const T *weights, int64_t K, int gates, int
 // What a run forward borrows from the scratch of the caller.
 template <class T>
 struct Workspace {
-    T *w_hh, *w_ih;  // packed
-    T *part;         // of each thread [unit blocks][kAhead][gate] vectors
-    int64_t part_size;
+    T *w_hh, *w_ih;           // packed
+    T *part;                  // of each thread [unit blocks][kAhead][gate] vectors
+    int64_t part_size, size;  // numbers; of everything
 
     Workspace(const Run<T> &run, int gates, int width) {
         const int64_t panels = (run.blocks() + width - 1) / width;
@@ -58,6 +40,7 @@ struct Workspace {
         w_ih = w_hh + rows * run.hidden;  // rows is a multiple of a vector, and so are these
         part = w_ih + (run.x ? rows * run.inputs : 0);
         part_size = rows * kAhead;
+        size = part - w_hh + (run.x ? run.plain.threads * part_size : 0);
     }
 };
 
@@ -209,6 +192,11 @@ void copy_ends(const Run<T> &run, const T *states, void *ends) {
             __builtin_memcpy(static_cast<T *>(ends) + b * run.hidden,
                              states + run.row(s, b) * run.hidden, run.hidden * sizeof(T));
     }
+}
+
+template <class T, class Cell>
+int64_t forward_scratch(const Run<T> &run) {  // bytes
+    return Workspace<T>(run, Cell::gates, Cell::width).size * int64_t(sizeof(T));
 }
 
 template <class T, class Cell>

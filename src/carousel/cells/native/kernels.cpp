@@ -4,6 +4,7 @@
 #include "../rnn/kernel.hpp"
 #include "backward.hpp"
 #include "forward.hpp"
+#include "product.hpp"
 #include "targets.hpp"
 
 namespace carousel::CAROUSEL_TARGET {
@@ -24,8 +25,22 @@ struct Backwards {
     }
 };
 
+struct ForwardScratch {
+    template <class T, class Cell>
+    static int64_t go(const Run<T> &run) {
+        return forward_scratch<T, Cell>(run);
+    }
+};
+
+struct BackwardScratch {
+    template <class T, class Cell>
+    static int64_t go(const Run<T> &run) {
+        return backward_scratch<T, Cell>(run);
+    }
+};
+
 template <class T, class Direction>
-void dispatch(const carousel_run *plain) {
+auto dispatch(const carousel_run *plain) {
     const Run<T> run(*plain);
     const int32_t cell = plain->cell;
     switch (cell & CAROUSEL_FAMILY_MASK) {
@@ -39,6 +54,11 @@ void dispatch(const carousel_run *plain) {
     const int32_t beside = CAROUSEL_PEEPHOLE | CAROUSEL_G_MASK | CAROUSEL_H_MASK;
     if (cell & beside) return Direction::template go<T, Lstm<T, 4, false>>(run);
     return Direction::template go<T, Lstm<T, 4, true>>(run);
+}
+
+template <class T>
+int64_t scratch(const carousel_run *run, bool backward) {
+    return backward ? dispatch<T, BackwardScratch>(run) : dispatch<T, ForwardScratch>(run);
 }
 
 // Multiply-adds that need nothing but registers.
@@ -81,6 +101,12 @@ const Target target = {
     dispatch<double, Forwards>,
     dispatch<float, Backwards>,
     dispatch<double, Backwards>,
+    scratch<float>,
+    scratch<double>,
+    product<float>,
+    product<double>,
+    product_scratch<float>,
+    product_scratch<double>,
     fma_peak<float>,
     fma_peak<double>,
 };

@@ -53,7 +53,12 @@ struct Run {
           d_h_start(static_cast<T *>(r.d_h_start)),
           d_c_start(static_cast<T *>(r.d_c_start)),
           d_h(static_cast<T *>(r.d_h)),
-          d_c(static_cast<T *>(r.d_c)) {}
+          d_c(static_cast<T *>(r.d_c)),
+          d_x(static_cast<T *>(r.d_x)),
+          d_w_ih(static_cast<T *>(r.d_w_ih)),
+          d_w_hh(static_cast<T *>(r.d_w_hh)),
+          d_b_ih(static_cast<T *>(r.d_b_ih)),
+          d_b_hh(static_cast<T *>(r.d_b_hh)) {}
 
     // A value for the run backward, to where no step of the run forward looks.
     template <bool Full>
@@ -73,6 +78,7 @@ struct Run {
     T *const gates, *const q, *const h, *const c;
     const T *const h_in, *const d_output, *const d_cell, *const d_h_end, *const d_c_end;
     T *const d_a, *const d_q, *const d_h_start, *const d_c_start, *const d_h, *const d_c;
+    T *const d_x, *const d_w_ih, *const d_w_hh, *const d_b_ih, *const d_b_hh;
 
     // The step of time that comes s-th when the run goes forward.
     int64_t step(int64_t s) const { return plain.reverse ? steps - 1 - s : s; }

@@ -10,6 +10,12 @@ struct Target {
     void (*forward_f64)(const carousel_run *);
     void (*backward_f32)(const carousel_run *);
     void (*backward_f64)(const carousel_run *);
+    int64_t (*scratch_f32)(const carousel_run *, bool backward);  // bytes
+    int64_t (*scratch_f64)(const carousel_run *, bool backward);
+    void (*product_f32)(const carousel_product *);
+    void (*product_f64)(const carousel_product *);
+    int64_t (*product_scratch_f32)(const carousel_product *);  // bytes
+    int64_t (*product_scratch_f64)(const carousel_product *);
     double (*fma_peak_f32)(int32_t threads, double (*seconds)());
     double (*fma_peak_f64)(int32_t threads, double (*seconds)());
 };
