@@ -35,10 +35,10 @@ def opaque_cell(name: str, function: Callable[[Tensor, State], State], *, has_c:
         gates=(),
         has_c=has_c,
         step=step,
-        replay=_refuse(name, "a replay from its weights"),
-        linearise=_refuse(name, "a derivative by hand, nor the paths through its gates"),
+        replay=_refuse(name, "replay from its weights"),
+        linearise=_refuse(name, "derivative by hand, nor paths through its gates"),
         pre_activations=_refuse(name, "pre-activations"),
-        unprojected=_refuse(name, "a state before the projection"),
+        unprojected=_refuse(name, "state before the projection"),
         native_code=NO_NATIVE_CODE,
         derived=False,
     )

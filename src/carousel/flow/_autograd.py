@@ -28,8 +28,8 @@ class StepGraph:
         before = (trace.trajectory.h_prev[t], *_there(trace.trajectory.c_prev, t))
         with torch.enable_grad():
             self.leaves = [part.detach().to(trace.dtype).requires_grad_() for part in before]
-            # Views, so that a cell may change its state in place as it may in a loop.
-            state = tuple(leaf.view_as(leaf) for leaf in self.leaves)
+            # Copies, so that a cell may change its state in place as it may in a loop.
+            state = tuple(leaf.clone() for leaf in self.leaves)
             self.after = trace.cell.step(trace.x[t], state, trace.weights)
         self.sizes = [part.shape[-1] for part in self.leaves]
 
@@ -48,13 +48,13 @@ class StepGraph:
                 v = [torch.zeros_like(part, requires_grad=True) for part in self.after]
                 g = self._gradients(self.after, self.leaves, v, create_graph=True)
                 columns = [
-                    self._gradients(g, v, self._like(g, column.split(self.sizes, dim=-1)))
+                    self._along(g, v, self._like(g, column.split(self.sizes, dim=-1)))
                     for column in q.permute(2, 0, 1)
                 ]
         except RuntimeError:
             eye = torch.eye(q.shape[1], dtype=q.dtype, device=q.device)
             return self.pull(eye.expand(q.shape[0], -1, -1)) @ q
-        return torch.stack([torch.cat(parts, -1) for parts in columns], -1).to(q.dtype)
+        return torch.stack(columns, -1).to(q.dtype)
 
     def through_h(self, v_h: Tensor) -> Tensor | None:
         """What c_t receives through h_t, v_h dh_t/dc_t [B, H]: where h_t is computed from that c_t.
@@ -68,6 +68,22 @@ class StepGraph:
             return torch.zeros_like(c, dtype=v_h.dtype)
         (found,) = self._gradients([h], [c], [v_h.to(h.dtype)])
         return found.to(v_h.dtype)
+
+    def _along(self, g: Sequence[Tensor], v: Sequence[Tensor], column: Sequence[Tensor]) -> Tensor:
+        """The derivative of g towards v along a column, [B, S].
+
+        Raises:
+            RuntimeError: g cannot be differentiated; it then does not hang on v at all, and taking
+                that for a zero would be wrong without a word.
+        """
+        moving = [out.requires_grad for out in self.after]
+        asked = [part for part, moves in zip(v, moving, strict=True) if moves]
+        found = iter(torch.autograd.grad(list(g), asked, list(column), retain_graph=True))
+        parts = [
+            next(found) if moves else torch.zeros_like(part)
+            for part, moves in zip(v, moving, strict=True)
+        ]
+        return torch.cat(parts, -1)
 
     def _backward(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """Rows [k, B, P] (and [k, B, H]) one step back."""

@@ -25,12 +25,13 @@ from torch import Tensor
 
 __all__ = ["Frame", "Link", "random_frame"]
 
-AIM = 8.0  # decimals that a stretch should lose
-MOST_LOST = 9.0  # beyond so many it is taken again: of 16 decimals 7 are left
+# Decimals that a stretch should lose, and those beyond which it is taken again; of 16 the rest are
+# left. Few directions are factorised fast, so there is no need to lose as much.
+AIM, MOST_LOST = {"few": 4.0, "many": 8.0}, {"few": 6.0, "many": 9.0}
 ALWAYS_LOST = 1.0  # about what a factorisation loses over no step at all
 MOST_RANGE = 100.0  # decimals by which a stretch may grow or shrink: float64 has 308
 LONGEST = 32  # steps in a stretch
-ELIMINATE = 64  # directions from which on elimination is faster than QR
+MANY = 64  # directions from which on elimination is faster than QR
 RESOLVED = 1e-13  # of its column: what a single step leaves below is rounding, so zero
 
 
@@ -50,7 +51,8 @@ class Frame:
         advance: (step, q [B, S, k]) -> the directions after it.
         directions: orthonormal columns [B, S, k] to begin with, float64.
         drop: put directions that a step maps to zero last, where they disturb no other. They stay
-            there, marked in ``dead``.
+            there, marked in ``dead``. Otherwise they stay where they are, with a zero on the
+            diagonal of the triangle.
     """
 
     def __init__(
@@ -59,6 +61,10 @@ class Frame:
         self.advance, self.directions, self.drop = advance, directions, drop
         batch, _, count = directions.shape
         self.dead = torch.zeros(batch, count, dtype=torch.bool, device=directions.device)
+        self.many = count >= MANY
+        self.aim, self.most_lost = (
+            table["many" if self.many else "few"] for table in (AIM, MOST_LOST)
+        )
         self.stretch = 1
 
     def along(
@@ -96,20 +102,20 @@ class Frame:
         for t in steps:
             a = self.advance(t, a)
         places = None
-        if not at_cut and a.shape[-1] >= ELIMINATE:
+        if not at_cut and self.many:
             q, triangle = _eliminated(a)
             lost, size = self._quality(triangle, live)
-            if len(steps) == 1 and not (lost <= MOST_LOST and size <= MOST_RANGE):
+            if len(steps) == 1 and not (lost <= self.most_lost and size <= MOST_RANGE):
                 q, triangle, places = self._orthonormal(a, live)
                 lost, size = self._quality(triangle, live)
         else:
             alone = live if len(steps) == 1 else torch.zeros_like(self.dead[:, 0])
             q, triangle, places = self._orthonormal(a, alone)
             lost, size = self._quality(triangle, live)
-        if len(steps) > 1 and not (lost <= MOST_LOST and size <= MOST_RANGE):
+        if len(steps) > 1 and not (lost <= self.most_lost and size <= MOST_RANGE):
             self.stretch = len(steps) // 2
             return None
-        by_loss = (AIM - ALWAYS_LOST) / max(lost - ALWAYS_LOST, 0.1)
+        by_loss = (self.aim - ALWAYS_LOST) / max(lost - ALWAYS_LOST, 0.1)
         fits = round(len(steps) * min(by_loss, MOST_RANGE / 2 / max(size, 0.1)))
         self.stretch = max(1, min(fits, max(2 * len(steps), self.stretch), LONGEST))
         return q, triangle, places
@@ -124,6 +130,7 @@ class Frame:
         while bool((fresh := self._vanished(triangle, checked)).any()):
             self.dead = self.dead | fresh
             if not self.drop:
+                triangle.diagonal(dim1=-2, dim2=-1).masked_fill_(fresh, 0.0)
                 break
             order = self.dead.to(torch.int8).argsort(dim=-1, stable=True)
             places = order if places is None else places.gather(-1, order)

@@ -61,14 +61,15 @@ def measure_cell(
             the states.
     """
     start = _start(x, state)
+    x = x.detach().clone()  # a cell may change in place what it is given
     known = opaque_cell(_name_of(cell), _as_step(cell, len(start)), has_c=len(start) == 2)
     devices = sorted({part.device.index for part in start if part.device.type == "cuda"})
     buffers = Buffers(cell if isinstance(cell, nn.Module) else nn.Module())
     with torch.random.fork_rng(devices=devices), buffers:
-        trajectory = _run(known, x.detach(), start)
+        trajectory = _run(known, x, start)
         injected = _injected(loss_fn, trajectory)
         with torch.autocast(x.device.type, enabled=False):
-            trace = _traced(known, x.detach(), trajectory, start, injected)
+            trace = _traced(known, x, trajectory, start, injected)
     layer = LayerFlow(trace)
     return Flow({layer.name: layer})
 
