@@ -69,11 +69,11 @@ def test_push_is_the_jacobian(kind: tuple[str, bool]) -> None:
 def test_step_matrices_are_the_jacobians(kind: tuple[str, bool]) -> None:
     setting = Setting(kind[0], projected=kind[1], steps=STEPS)
     matrices, jacobians = step_matrices(linearised(setting)), expected(setting)
-    rows = setting.draw(jacobians.shape[1], 4, jacobians.shape[-1])
+    columns = setting.draw(jacobians.shape[1], jacobians.shape[-1], 4)
     for t in range(STEPS):
         assert_close(matrices.full(t), jacobians[t], STEPS, FLOAT64, f"J_{t}")
-        product = rows @ jacobians[t].mT
-        assert_close(matrices.push(t, rows), product, STEPS, FLOAT64, f"J_{t} q")
+        product = jacobians[t] @ columns
+        assert_close(matrices.push(t, columns), product, STEPS, FLOAT64, f"J_{t} q")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=kind_id)

@@ -66,16 +66,18 @@ class StepMatrices:
     w_hr: Tensor | None  # [P, H]
 
     def push(self, t: int, q: Tensor) -> Tensor:
-        """J_t q as rows: q [B, k, S] -> [B, k, S]."""
-        dense = self.from_h[t].mT
+        """J_t q: columns q [B, S, k] -> [B, S, k]."""
+        dense = self.from_h[t]
         if self.m_from_c is None or self.c_from_c is None:
-            return q @ dense
-        outputs = dense.shape[-2]
-        pushed = q[..., :outputs] @ dense
-        q_c = q[..., outputs:]
-        q_m = self.m_from_c[t].unsqueeze(-2) * q_c
-        pushed[..., :outputs] += q_m if self.w_hr is None else q_m @ self.w_hr.T
-        pushed[..., outputs:].addcmul_(self.c_from_c[t].unsqueeze(-2), q_c)
+            return dense @ q
+        outputs = dense.shape[-1]
+        q_c = q[:, outputs:]
+        pushed = dense @ q[:, :outputs]
+        if self.w_hr is None:
+            pushed[:, :outputs].addcmul_(self.m_from_c[t].unsqueeze(-1), q_c)
+        else:
+            pushed[:, :outputs] += self.w_hr @ (self.m_from_c[t].unsqueeze(-1) * q_c)
+        pushed[:, outputs:].addcmul_(self.c_from_c[t].unsqueeze(-1), q_c)
         return pushed
 
     def full(self, t: int) -> Tensor:
@@ -99,19 +101,22 @@ def step_matrices(linearisation: Linearisation) -> StepMatrices:
             dense.diagonal(dim1=-2, dim2=-1).add_(lin.from_h[..., 0, :])
         return StepMatrices(dense, None, None, None)
     inner = lin.from_c.shape[-2] - 1  # the gates that follow from d_c; the carry stands first
-    c_from_h = _through_gates(lin.from_c[..., 1:, :], w[:inner])
-    m_from_h = lin.c_from_h.unsqueeze(-1) * c_from_h
+    units, outputs = lin.from_c.shape[-1], w.shape[-1]
+    dense = w.new_empty(*lin.from_c.shape[:-2], outputs + units, outputs)
+    c_from_h = _through_gates(lin.from_c[..., 1:, :], w[:inner], out=dense[..., outputs:, :])
+    m_from_h = dense[..., :outputs, :] if w_hr is None else torch.empty_like(c_from_h)
+    torch.mul(lin.c_from_h.unsqueeze(-1), c_from_h, out=m_from_h)
     if inner < lin.gates:
-        m_from_h += _through_gates(lin.from_h, w[inner:])
-    h_from_h = m_from_h if w_hr is None else w_hr @ m_from_h
+        m_from_h.addcmul_(lin.from_h[..., 0, :].unsqueeze(-1), w[inner])
+    if w_hr is not None:
+        dense[..., :outputs, :] = w_hr @ m_from_h
     c_from_c = lin.from_c[..., 0, :]
-    dense = torch.cat([h_from_h, c_from_h], dim=-2)
     return StepMatrices(dense, lin.c_from_h * c_from_c, c_from_c, w_hr)
 
 
-def _through_gates(factors: Tensor, w: Tensor) -> Tensor:
+def _through_gates(factors: Tensor, w: Tensor, out: Tensor | None = None) -> Tensor:
     """Sum over the gates of diag(factor) W, [T, B, G, H] and [G, H, P] -> [T, B, H, P]."""
-    total = factors[..., 0, :].unsqueeze(-1) * w[0]
+    total = torch.mul(factors[..., 0, :].unsqueeze(-1), w[0], out=out)
     for gate in range(1, len(w)):
         total.addcmul_(factors[..., gate, :].unsqueeze(-1), w[gate])
     return total

@@ -27,7 +27,7 @@ __all__ = ["Frame", "Link", "random_frame"]
 
 # Decimals that a stretch should lose, and those beyond which it is taken again; of 16 the rest are
 # left. Few directions are factorised fast, so there is no need to lose as much.
-AIM, MOST_LOST = {"few": 4.0, "many": 8.0}, {"few": 6.0, "many": 9.0}
+AIM, MOST_LOST = {"few": 4.0, "many": 8.0}, {"few": 6.0, "many": 9.5}
 ALWAYS_LOST = 1.0  # about what a factorisation loses over no step at all
 MOST_RANGE = 100.0  # decimals by which a stretch may grow or shrink: float64 has 308
 LONGEST = 32  # steps in a stretch
@@ -142,14 +142,14 @@ class Frame:
     def _vanished(self, triangle: Tensor, live: Tensor | None) -> Tensor:
         """Directions [B, k] of which a single step leaves nothing but rounding."""
         kept = triangle.diagonal(dim1=-2, dim2=-1).abs()
-        length: Tensor = torch.linalg.vector_norm(triangle, dim=-2)
-        gone = (kept <= RESOLVED * length) & ~self.dead
+        largest = triangle.abs().amax(-2)  # of the column: no square that may leave the range
+        gone = (kept <= RESOLVED * largest) & ~self.dead
         return gone if live is None else gone & live.unsqueeze(-1)
 
     def _quality(self, triangle: Tensor, live: Tensor | None) -> tuple[float, float]:
         """Decimals lost, and decimals of growth or decay, at most, over what is alive."""
         kept = triangle.diagonal(dim1=-2, dim2=-1).abs().log10()
-        length = torch.linalg.vector_norm(triangle, dim=-2).log10()
+        length = triangle.mT.square().sum(-1).sqrt().log10()
         dead = self.dead if live is None else self.dead | ~live.unsqueeze(-1)
         lost = (length - kept).masked_fill(dead, 0.0)
         size = torch.maximum(length.abs(), kept.abs()).masked_fill(dead, 0.0)
@@ -170,7 +170,8 @@ def _eliminated(a: Tensor) -> tuple[Tensor, Tensor]:
     rows = (permutation @ torch.arange(size, dtype=a.dtype, device=a.device)).long()
     lower = lu.tril(-1)
     lower.diagonal(dim1=-2, dim2=-1).fill_(1)
-    f = lower.gather(-2, rows.unsqueeze(-1).expand(*rows.shape, count))
+    first = size * torch.arange(len(a), device=a.device).unsqueeze(-1)  # row of each sequence
+    f = lower.flatten(0, 1).index_select(0, (rows + first).flatten()).view_as(a)
     return f, lu[..., :count, :].triu()
 
 

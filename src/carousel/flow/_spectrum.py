@@ -251,26 +251,21 @@ def _summed(
     own = torch.stack(
         [(rate * span).sum(0) / span.sum() for rate, span in zip(rates, spans, strict=True)]
     )
-    batch, count = trace.x.shape[1], own.shape[1]
-    by_sequence = torch.full((batch, count), math.nan, dtype=torch.float64)
+    batch = trace.x.shape[1]
+    by_sequence = torch.full((batch, own.shape[1]), math.nan, dtype=torch.float64)
     by_sequence[keep] = own
-    exponents, errors, degrees = torch.empty(count).double(), torch.empty(count).double(), 1
-    for i in range(count):
-        alive = (own[:, i] != -math.inf).tolist()
-        if 2 * sum(alive) <= len(alive):
-            exponents[i], errors[i] = -math.inf, math.nan
-            continue
-        chosen = [b for b, lives in enumerate(alive) if lives]
-        each = torch.cat([rates[b][:, i] for b in chosen])
-        span = torch.cat([spans[b][:, 0] for b in chosen])
-        exponents[i] = (each * span).sum() / span.sum()
-        errors[i] = each.std() / math.sqrt(len(each))
-        if len(chosen) >= MANY:
-            errors[i] = max(errors[i], own[chosen, i].std() / math.sqrt(len(chosen)))
-        if i == 0:
-            degrees = len(each) - 1
+    each, span = torch.cat(rates), torch.cat(spans)
+    sequence = torch.tensor([b for b, rate in enumerate(rates) for _ in rate])
+    lives = own != -math.inf
+    alive = lives[sequence]
+    exponents = torch.where(alive, each * span, 0.0).sum(0) / (alive * span).sum(0)
+    errors = _error(each, alive)
+    errors = torch.where(lives.sum(0) >= MANY, torch.maximum(errors, _error(own, lives)), errors)
+    # As for the horizon: zero where it is zero in half of the sequences or more.
+    gone = 2 * lives.sum(0) <= len(own)
+    exponents, errors = exponents.masked_fill(gone, -math.inf), errors.masked_fill(gone, math.nan)
     leading = float(exponents[0])
-    margin = t_quantile(degrees) * float(errors[0])
+    margin = t_quantile(max(1, int(alive[:, 0].sum()) - 1)) * float(errors[0])
     longest = max(marks, key=lambda mark: mark[-1] - mark[0])
     return Spectrum(
         kind=_kind(leading, margin),
@@ -285,6 +280,14 @@ def _summed(
         if leading == -math.inf
         else (leading - margin, leading + margin),
     )
+
+
+def _error(values: Tensor, counted: Tensor) -> Tensor:
+    """The standard error of the mean of those values [N, k] that count, [k]."""
+    count = counted.sum(0)
+    mean = torch.where(counted, values, 0.0).sum(0) / count
+    squares = torch.where(counted, values - mean, 0.0).square().sum(0)
+    return (squares / (count - 1) / count).sqrt()
 
 
 def _kind(leading: float, margin: float) -> Kind:

@@ -26,7 +26,7 @@ from carousel.trace import Trace
 __all__ = ["Tangent", "tangent_of"]
 
 BLOCK = 64  # steps whose factors are held at a time
-MOST_NUMBERS = 2**21  # of the matrices that are held at a time: 16 MiB of float64
+MOST_NUMBERS = 2**18  # of the matrices that are held at a time: 2 MiB of float64, near the core
 
 
 class Tangent(ABC):
@@ -100,7 +100,7 @@ class _ByHand(Tangent):
         # From about so many vectors on, forming J_t costs less than it saves.
         if q.shape[-1] >= 32:
             matrices, k = self._matrices(t)
-            return matrices.push(k, q.mT).mT
+            return matrices.push(k, q)
         k = self._enter(t)
         rows = q.permute(2, 0, 1)
         return _joined(self.push_step(k, *self._split(rows))).permute(1, 2, 0)
