@@ -209,10 +209,12 @@ def step_blocks(layer: LayerFlow) -> torch.Tensor:
     return torch.stack([tangent.jacobian(t)[0, :hidden, :hidden] for t in range(layer.steps)])
 
 
-def plain_qr(jacobians: list[torch.Tensor], k: int, transient: int) -> torch.Tensor:
-    """Exponents by one QR a step, from the same directions."""
+def plain_qr(
+    jacobians: list[torch.Tensor], k: int, transient: int, start: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Exponents by one QR a step, from the same directions or those given."""
     size = len(jacobians[0])
-    q = random_frame(1, size, k, torch.device("cpu"))[0]
+    q = random_frame(1, size, k, torch.device("cpu"))[0] if start is None else start
     total = torch.zeros(k, dtype=FLOAT64)
     for t, jacobian in enumerate(jacobians):
         q, r = torch.linalg.qr(jacobian @ q)
@@ -300,6 +302,40 @@ class TestSingularDirections:
         monkeypatch.setattr(_spectrum, "random_frame", lambda *_: axes)
         found = linear(matrix, batch=batch).spectrum()
         expected = torch.linalg.eigvals(inner).abs().log().sort(descending=True).values
+        torch.testing.assert_close(found.exponents[:2], expected, rtol=0, atol=1e-9)
+        assert found.exponents[2] == -math.inf
+
+    def test_a_direction_that_dies_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The first of three axes dies at step 30; what the others did before stays with them."""
+        monkeypatch.setattr(
+            _spectrum, "random_frame", lambda *_: torch.eye(3, dtype=FLOAT64).unsqueeze(0)
+        )
+        x = torch.tensor([0.9, 0.6, 0.3], dtype=FLOAT64).repeat(60, 1, 1)
+        x[30, 0, 0] = 0.0
+        x[40:, 0, 1] = 0.7
+        layer = carousel.measure_cell(
+            lambda x, h: x * h, x, torch.ones(1, 3, dtype=FLOAT64), lambda h: h.sum()
+        )["cell"]
+        found = layer.spectrum(transient=10).exponents
+        expected = [(30 * math.log(0.6) + 20 * math.log(0.7)) / 50, math.log(0.3), -math.inf]
+        assert found.tolist() == pytest.approx(expected, abs=1e-12)
+
+    def test_what_died_disturbs_no_other(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """After the death of the first axis the steps would turn it upon the others."""
+        axes = torch.eye(3, dtype=FLOAT64).unsqueeze(0)
+        monkeypatch.setattr(_spectrum, "random_frame", lambda *_: axes)
+        generator = torch.Generator().manual_seed(4)
+        steps = torch.randn(60, 3, 3, generator=generator, dtype=FLOAT64)
+        steps[:20, 1:, 0] = 0.0  # up to there the first axis stays what it is
+        steps[20, :, 0] = 0.0
+        layer = carousel.measure_cell(
+            lambda x, h: (x.unflatten(-1, (3, 3)) @ h.unsqueeze(-1)).squeeze(-1),
+            steps.flatten(1).unsqueeze(1),
+            torch.ones(1, 3, dtype=FLOAT64),
+            lambda h: h.sum(),
+        )["cell"]
+        found = layer.spectrum(transient=25)
+        expected = plain_qr(list(steps), 2, 25, axes[0, :, 1:])
         torch.testing.assert_close(found.exponents[:2], expected, rtol=0, atol=1e-9)
         assert found.exponents[2] == -math.inf
 
