@@ -12,7 +12,7 @@ from tests.oracles import step_jacobians
 from tests.trace.own_layers import CELLS, Own
 
 import carousel
-from carousel.flow import JacobianProduct, LayerFlow
+from carousel.flow import JacobianProduct, LayerFlow, _products
 from carousel.flow import _graded as graded_module
 from carousel.flow._graded import Graded, identity, singular, times
 
@@ -103,11 +103,21 @@ def test_small_singular_values_of_a_long_product(cell: str, projected: bool) -> 
 
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize(("start", "stop"), [(0, 59), (20, 23)])
-def test_the_leading_ones_alone(k: int, start: int, stop: int) -> None:
-    """By block power iteration, without the other directions."""
+def test_the_leading_ones_alone(
+    k: int, start: int, stop: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By block power iteration, which settles without the other directions."""
     problem = Problem(Case(cell="lstm", steps=60, batch=2, hidden=16, state="given"))
     layer = carousel.measure(problem.module, lambda: problem.loss("all"))["l0"]
-    whole, found = layer.jacobian_product(start, stop), layer.jacobian_product(start, stop, k)
+    whole = layer.jacobian_product(start, stop)
+    widths = []
+    original = _products._round
+    monkeypatch.setattr(
+        _products, "_round", lambda *a: (widths.append(a[2].shape[-1]), original(*a))[1]
+    )
+    found = layer.jacobian_product(start, stop, k)
+    assert set(widths) == {k + 8}
+    assert len(widths) <= 12
     assert found.left.shape == (2, 32, k)
     torch.testing.assert_close(
         found.log10_singular_values, whole.log10_singular_values[:, :k], rtol=0, atol=1e-8

@@ -27,7 +27,7 @@ __all__ = ["JacobianProduct", "eigenvalues", "jacobian_product"]
 
 SPARE = 8  # directions that go along with the leading ones, so that these settle sooner
 MOST_ROUNDS = 20  # back and forth; what has not settled then is found from the whole product
-SETTLED = 1e-10  # change of ln sigma from one round to the next
+SETTLED = 1e-8  # change of ln sigma from one round to the next
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +157,9 @@ def _decomposed(
         directions = random_frame(tangent.batch, tangent.size, wide, tangent.device)
         for _ in range(MOST_ROUNDS):
             found = _round(tangent, order, directions)
-            logs, directions = found[0][:, :count], found[2]
+            logs, directions = found[0][:, :count], found[1]  # where they arrive: from there back
             if known is not None and bool(((logs - known).abs() <= SETTLED).all()):
-                return logs, found[1][..., :count], directions[..., :count], found[3][:, :count]
+                return logs, directions[..., :count], found[2][..., :count], found[3][:, :count]
             known = logs
     directions = random_frame(tangent.batch, tangent.size, tangent.size, tangent.device)
     logs, left, right, resolved = _round(tangent, order, directions)
