@@ -353,26 +353,37 @@ def finite_differences(
     return found
 
 
-def jacobian_products(
-    case: Case,
-    module: nn.Module,
-    name: str,
-    reference: Reference,
-    x: torch.Tensor,
-    initial: tuple[torch.Tensor, torch.Tensor | None],
-) -> list[list[torch.Tensor]]:
-    """Return, for each sequence, ds_T/ds_{T-lag} for lag = 0, 1, ... as plain float64 matrices.
+def layer_inputs(problem: Problem, found: dict[str, Reference]) -> dict[str, torch.Tensor]:
+    """Return the input of each layer: the problem's own, or the outputs of the layer below."""
+    inputs = {}
+    below = problem.x
+    for k in range(problem.case.layers):
+        names = [f"l{k}", f"l{k}_reverse"][: problem.case.directions]
+        inputs |= dict.fromkeys(names, below)
+        below = torch.cat([found[name].h for name in names], dim=-1)
+    return inputs
 
-    ``x`` [T, B, I] is the layer's own input. The last entry is the derivative by the initial state.
+
+def step_jacobians(problem: Problem, name: str) -> list[dict[int, torch.Tensor]]:
+    """Return, for each sequence, J_t by step of the input, in the order in which the layer runs.
+
+    Plain float64 matrices [S, S] of s = (h, c), by autograd of the equations.
     """
-    weights = {k: v.detach() for k, v in weights_of(parameters_of(module), name).items()}
+    case, (found, _) = problem.case, references(problem, "all")
+    reference, x = found[name], layer_inputs(problem, found)[name]
+    place = case.layer_names.index(name)
+    h0 = x.new_zeros(x.shape[1], case.state_size) if problem.h0 is None else problem.h0[place]
+    c0 = None if problem.c0 is None else problem.c0[place]
+    if c0 is None and case.cell in LSTM:
+        c0 = x.new_zeros(x.shape[1], case.hidden)
+    weights = {k: v.detach() for k, v in weights_of(parameters_of(problem.module), name).items()}
     size = case.state_size
-    products = []
+    jacobians: list[dict[int, torch.Tensor]] = []
     for b in range(x.shape[1]):
         times = [t for t in range(x.shape[0]) if reference.valid[t, b]]
         if name.endswith("_reverse"):
             times.reverse()
-        before = [(initial[0][b], None if initial[1] is None else initial[1][b])]
+        before = [(h0[b], None if c0 is None else c0[b])]
         before += [
             (reference.h[t, b], None if reference.c is None else reference.c[t, b]) for t in times
         ]
@@ -384,12 +395,25 @@ def jacobian_products(
             return step.h if step.c is None else torch.cat([step.h, step.c])
 
         states = [torch.cat([part for part in s if part is not None]).detach() for s in before]
-        product = torch.eye(states[0].numel(), dtype=torch.float64)
+        jacobians.append(
+            {
+                t: torch.autograd.functional.jacobian(lambda s, t=t: one(s, t), state)
+                for t, state in zip(times, states, strict=False)
+            }
+        )
+    return jacobians
+
+
+def jacobian_products(problem: Problem, name: str) -> list[list[torch.Tensor]]:
+    """Return, for each sequence, ds_T/ds_{T-lag} for lag = 0, 1, ... as plain float64 matrices.
+
+    The last entry is the derivative by the initial state.
+    """
+    products = []
+    for jacobians in step_jacobians(problem, name):
+        product = torch.eye(len(next(iter(jacobians.values()))), dtype=torch.float64)
         lags = [product]
-        for position in reversed(range(len(times))):
-            jacobian = torch.autograd.functional.jacobian(
-                lambda s, t=times[position]: one(s, t), states[position]
-            )
+        for jacobian in reversed(list(jacobians.values())):
             product = product @ jacobian
             lags.append(product)
         products.append(lags)

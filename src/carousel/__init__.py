@@ -12,7 +12,7 @@ from carousel._errors import CarouselError
 
 if TYPE_CHECKING:
     from carousel import init, theory
-    from carousel.flow import Flow, measure, watch, watch_norms
+    from carousel.flow import Flow, measure, measure_cell, watch, watch_norms
     from carousel.layers import GRU, LSTM, RNN, accelerate
     from carousel.report import Report
 
@@ -26,6 +26,7 @@ __all__ = [
     "accelerate",
     "init",
     "measure",
+    "measure_cell",
     "theory",
     "watch",
     "watch_norms",
@@ -39,6 +40,7 @@ HOMES = {
     "Report": "carousel.report",
     "accelerate": "carousel.layers",
     "measure": "carousel.flow",
+    "measure_cell": "carousel.flow",
     "watch": "carousel.flow",
     "watch_norms": "carousel.flow",
 }

@@ -155,13 +155,12 @@ def test_activations_of_nan(dtype: torch.dtype) -> None:
 # Calls that cannot be.
 
 STEPS, BATCH, UNITS = 3, 2, 5
-FIELDS = [name for name, _ in _native.Run._fields_]
 GATES = {_codes.RNN: 1, _codes.GRU: 3, _codes.LSTM: 4}
 
 
 def good_call(cell: int) -> dict[str, object]:
     """All fields of a run that is right in both directions."""
-    gates = GATES[cell & 3]
+    gates, with_x, cell = GATES[cell & 3], cell & WITH_X, cell & ~WITH_X
 
     def rows(*shape: int) -> torch.Tensor:
         return torch.full((STEPS * BATCH, *shape, UNITS), 0.25, dtype=FLOAT64)
@@ -185,18 +184,23 @@ def good_call(cell: int) -> dict[str, object]:
         "h": rows(),
         "d_a": rows(gates),
         "d_h_start": starts(),
-        "scratch": torch.full((1 << 16,), 7, dtype=torch.uint8),
+        "scratch": torch.full((1 << 21,), 7, dtype=torch.uint8),
     }
     if cell & 3 == _codes.GRU:
         fields |= {"q": rows(), "d_q": rows(gates)}
     if cell & 3 == _codes.LSTM:
         fields |= {"c_start": starts(), "c": rows(), "d_c_start": starts()}
+    if with_x:
+        w_ih = torch.full((gates * UNITS, UNITS), 0.25, dtype=FLOAT64)
+        fields |= {"inputs": UNITS, "x": rows(), "w_ih": w_ih}
+        fields |= {"d_x": rows(), "d_w_ih": w_ih.clone()}
     return fields
 
 
 LSTM, RNN, GRU = _codes.LSTM, _codes.RNN, _codes.GRU
 PEEPHOLE = LSTM | _codes.PEEPHOLE
 TWO_GATES_LESS = LSTM | _codes.NO_I | _codes.NO_F
+WITH_X = 1 << 30  # not of the core: the call has the input, and asks for its gradients
 # direction, cell, the field that is wrong, and its value
 BAD = [
     *(("both", cell, name, bad) for cell in (RNN, GRU, LSTM)
@@ -215,10 +219,15 @@ BAD = [
     *(("backward", cell, name, None) for cell in (RNN, GRU, LSTM) for name in ("d_a", "d_h_start")),
     ("backward", GRU, "d_q", None),
     ("backward", LSTM, "d_c_start", None),
+    ("forward", RNN | WITH_X, "inputs", 0),
+    *(("forward", cell | WITH_X, name, None) for cell in (RNN, LSTM) for name in ("w_ih", "w_hh")),
+    ("forward", LSTM | WITH_X, "c", None),
+    *(("backward", GRU | WITH_X, name, bad) for name, bad in (("inputs", 0), ("w_ih", None),
+      ("x", None))),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("cell", [RNN, GRU, LSTM, PEEPHOLE])
+@pytest.mark.parametrize("cell", [RNN, GRU, LSTM, PEEPHOLE, GRU | WITH_X, LSTM | WITH_X])
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_a_call_that_is_right(direction: str, cell: int) -> None:
     fields = good_call(cell)
@@ -238,7 +247,7 @@ def test_a_call_that_cannot_be(
         tensors = [part for part in fields.values() if isinstance(part, torch.Tensor)]
         before = [tensor.clone() for tensor in tensors]
         wrong = call(way, dtype, **fields)
-        assert FIELDS[wrong - 1] == name
+        assert _native.field_named(_native.Run, wrong) == name
         assert all(torch.equal(*pair) for pair in zip(tensors, before, strict=True))
 
 

@@ -17,7 +17,7 @@ import torch
 
 import carousel.cells
 from carousel.cells import _codes, _native
-from carousel.cells._native import Run, _Loading
+from carousel.cells._native import Product, Run, _Loading
 
 FOLDER = Path(carousel.cells.__path__[0]) / "native"
 COMPILER = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
@@ -27,24 +27,28 @@ HEADER = re.sub(
 C_TYPES = {"int32_t": ctypes.c_int32, "int64_t": ctypes.c_int64, "double": ctypes.c_double}
 
 
-def struct_fields() -> list[tuple[str, type]]:
-    """Return the fields of ``carousel_run``: their names, and their types as ctypes has them."""
-    found = re.search(
-        r"typedef struct carousel_run \{(.*?)\} carousel_run;", HEADER, flags=re.DOTALL
-    )
+STRUCTS = {"carousel_run": Run, "carousel_product": Product}
+each_struct = pytest.mark.parametrize("name", STRUCTS)
+
+
+def struct_fields(name: str) -> list[tuple[str, type]]:
+    """Return the fields of a struct: their names, and their types as ctypes has them."""
+    found = re.search(rf"typedef struct {name} \{{(.*?)\}} {name};", HEADER, flags=re.DOTALL)
     assert found is not None
     fields = []
     for declaration in filter(None, map(str.strip, found[1].split(";"))):
-        parsed = re.fullmatch(r"(?:const )?(\w+) (\*?)(\w+)", declaration)
+        parsed = re.fullmatch(r"(?:const )?(\w+) (\*?)(\w+(?:, \w+)*)", declaration)
         assert parsed is not None, declaration
-        fields.append((parsed[3], ctypes.c_void_p if parsed[2] else C_TYPES[parsed[1]]))
+        kind = ctypes.c_void_p if parsed[2] else C_TYPES[parsed[1]]
+        fields += [(field, kind) for field in parsed[3].split(", ")]
     return fields
 
 
 def argument_type(declaration: str) -> type:
     """Return how ctypes passes the argument of this declaration."""
-    if "carousel_run *" in declaration:
-        return ctypes.POINTER(Run)
+    for name, structure in STRUCTS.items():
+        if f"{name} *" in declaration:
+            return ctypes.POINTER(structure)
     return C_TYPES[declaration.split(maxsplit=1)[0]]
 
 
@@ -58,19 +62,24 @@ def functions() -> dict[str, tuple[type, tuple[type, ...]]]:
     return found
 
 
-def test_run_has_the_fields_of_the_header_in_their_order() -> None:
-    assert [name for name, _ in Run._fields_] == [name for name, _ in struct_fields()]
+@each_struct
+def test_a_struct_has_the_fields_of_the_header_in_their_order(name: str) -> None:
+    described = [field for field, _ in STRUCTS[name]._fields_]
+    assert described == [field for field, _ in struct_fields(name)]
 
 
-def test_the_fields_have_the_types_and_the_places_of_the_header() -> None:
-    offset = 0
-    for (name, described), (_, declared) in zip(Run._fields_, struct_fields(), strict=True):
-        assert described is declared, name
+@each_struct
+def test_the_fields_have_the_types_and_the_places_of_the_header(name: str) -> None:
+    structure, offset = STRUCTS[name], 0
+    for (field, described), (_, declared) in zip(
+        structure._fields_, struct_fields(name), strict=True
+    ):
+        assert described is declared, field
         offset += -offset % ctypes.alignment(declared)
-        assert getattr(Run, name).offset == offset, name
-        assert getattr(Run, name).size == ctypes.sizeof(declared), name
+        assert getattr(structure, field).offset == offset, field
+        assert getattr(structure, field).size == ctypes.sizeof(declared), field
         offset += ctypes.sizeof(declared)
-    assert ctypes.sizeof(Run) == offset + -offset % 8
+    assert ctypes.sizeof(structure) == offset + -offset % 8
 
 
 def test_the_signatures_are_those_of_the_header() -> None:

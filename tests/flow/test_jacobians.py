@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.cases import Case, Problem
-from tests.oracles import Reference, jacobian_products, references
+from tests.oracles import jacobian_products
 from torch import nn
 
 import carousel
@@ -34,25 +34,9 @@ CASES = [
 ]
 
 
-def layer_inputs(problem: Problem, found: dict[str, Reference]) -> dict[str, torch.Tensor]:
-    """Return the input of each layer: the problem's own, or the outputs of the layer below."""
-    inputs = {}
-    below = problem.x
-    for k in range(problem.case.layers):
-        names = [f"l{k}", f"l{k}_reverse"][: problem.case.directions]
-        inputs |= dict.fromkeys(names, below)
-        below = torch.cat([found[name].h for name in names], dim=-1)
-    return inputs
-
-
 def expected_log10(problem: Problem, name: str, order: str | int) -> list[list[float]]:
     """Return log10 of the norm for each sequence and lag."""
-    found, _ = references(problem, "all")
-    place = problem.case.layer_names.index(name)
-    start = (problem.h0[place], None if problem.c0 is None else problem.c0[place])
-    products = jacobian_products(
-        problem.case, problem.module, name, found[name], layer_inputs(problem, found)[name], start
-    )
+    products = jacobian_products(problem, name)
     norms = [[float(torch.linalg.matrix_norm(m, order)) for m in lags] for lags in products]
     return [[math.log10(norm) if norm else -math.inf for norm in lags] for lags in norms]
 

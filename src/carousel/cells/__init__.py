@@ -1,9 +1,19 @@
 """The recurrences: equations in plain PyTorch and, beside them, their derivatives by hand."""
 
-from carousel.cells._adjoint import Adjoint, Totals, adjoint, adjoint_along, pull_back
+from carousel.cells._adjoint import (
+    Adjoint,
+    Steps,
+    Totals,
+    adjoint,
+    adjoint_along,
+    adjoint_through,
+    pull_back,
+)
 from carousel.cells._cell import Cell, Linearisation, State, Trajectory, Weights
 from carousel.cells._kernels import native_replay
+from carousel.cells._opaque import opaque_cell
 from carousel.cells._ops import recurrence
+from carousel.cells._push import StepMatrices, push_forward, step_matrices
 from carousel.cells._recording import (
     LayerSink,
     NormToken,
@@ -41,23 +51,29 @@ __all__ = [
     "Scaled",
     "Sink",
     "State",
+    "StepMatrices",
+    "Steps",
     "Token",
     "Totals",
     "Trajectory",
     "Weights",
     "adjoint",
     "adjoint_along",
+    "adjoint_through",
     "binary_exponent",
     "cell_named",
     "largest",
     "native_replay",
     "offer",
     "offered_to",
+    "opaque_cell",
     "power_of_two",
     "pull_back",
+    "push_forward",
     "recording",
     "recurrence",
     "sink_here",
+    "step_matrices",
     "times_power_of_two",
     "withdraw",
 ]

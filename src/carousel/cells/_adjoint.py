@@ -28,7 +28,16 @@ from carousel.cells._scaled import (
     times_power_of_two,
 )
 
-__all__ = ["Adjoint", "PullBack", "Totals", "adjoint", "adjoint_along", "pull_back"]
+__all__ = [
+    "Adjoint",
+    "PullBack",
+    "Steps",
+    "Totals",
+    "adjoint",
+    "adjoint_along",
+    "adjoint_through",
+    "pull_back",
+]
 
 ORDINARY = 20  # numbers from 2^-20 to 2^20 need no exponent beside them
 
@@ -107,7 +116,7 @@ def adjoint(linearisation: Linearisation, injected_h: Scaled, injected_c: Scaled
         The total gradients, exact to the rounding of the dtype over any number of steps.
     """
     steps = _LinearSteps(linearisation)
-    return _swept(steps, linearisation.weights, injected_h, injected_c)
+    return adjoint_through(steps, linearisation.weights, injected_h, injected_c)
 
 
 def adjoint_along(
@@ -130,13 +139,14 @@ def adjoint_along(
     """
     if NativeSteps.can_take(trajectory, weights):
         steps = NativeSteps(cell, trajectory, weights, truncated)
-        return _swept(steps, weights, injected_h, injected_c)
+        return adjoint_through(steps, weights, injected_h, injected_c)
     return adjoint(cell.linearise(trajectory, weights, truncated), injected_h, injected_c)
 
 
-def _swept(
+def adjoint_through(
     steps: Steps, weights: Weights, injected_h: Scaled, injected_c: Scaled | None
 ) -> Adjoint:
+    """The same through any steps; the other arguments are those of ``adjoint_along``."""
     sweep = _Sweep(steps, injected_h, injected_c)
     sweep.run()
     exponent = sweep.exponents if bool(sweep.exponents.any()) else None

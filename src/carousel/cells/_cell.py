@@ -166,6 +166,7 @@ class Cell:
     unprojected: Callable[[Trajectory], Tensor]  # m_t [T, B, H]: h_t before any projection
     native_code: int  # what the native core calls this cell, see _codes.py
     peepholes: tuple[str, ...] = ()  # gates that see c, in the order of ``Weights.peephole``
+    derived: bool = True  # whether the derivative is written by hand; see _opaque.py for the others
 
 
 def never_truncated(name: str, truncated: bool) -> None:

@@ -1,4 +1,7 @@
-"""How the native core calls each cell: the bits of ``carousel_run.cell`` in native/carousel.h."""
+"""How the native core calls each cell, and each product: the numbers in native/carousel.h.
+
+The first are the bits of ``carousel_run.cell``, the last the values of ``carousel_product.kind``.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ __all__ = [
     "PEEPHOLE",
     "RELU",
     "RNN",
+    "ROWS_BY_TRANSPOSED",
+    "ROWS_BY_WEIGHTS",
     "SIGMOID",
+    "SUM_OF_ROWS",
     "TANH",
     "TRUNCATED",
 ]
@@ -54,3 +60,8 @@ H_IDENTITY = 2 << 18
 
 # Of a call, not of a cell: backward lets nothing return through W_hh or the peepholes.
 TRUNCATED = 1 << 24
+
+# Products over all rows.
+ROWS_BY_WEIGHTS = 0
+ROWS_BY_TRANSPOSED = 1
+SUM_OF_ROWS = 2

@@ -21,14 +21,13 @@ from torch import Tensor
 
 from carousel.cells import _native
 from carousel.cells._cell import Cell, State, Trajectory, Weights, never_truncated
-from carousel.cells._codes import TRUNCATED
+from carousel.cells._codes import ROWS_BY_TRANSPOSED, SUM_OF_ROWS, TRUNCATED
 from carousel.cells._plain import d_peephole, trajectory_of
 from carousel.cells._run import INPUTS, Arriving, Gradients, Passed, Run, Totalling, norms_of
 
 __all__ = ["NativeSteps", "native_backward", "native_forward", "native_replay", "runs_natively"]
 
 DTYPES = {torch.float32: "f32", torch.float64: "f64"}
-BY_TRANSPOSED, SUM_OF_ROWS = 1, 2  # kinds of products, as the header numbers them
 SCRATCH_ALIGNMENT = 64  # bytes
 # How large each array of a call is; all others have a row of H numbers for each of the run.
 SIZES = {
@@ -393,7 +392,7 @@ def _with_nothing_last(rows: Tensor) -> Tensor:
 def by_transposed(rows: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
     """rows [.., K] @ weights [N, K] transposed + bias [N], for each row: [.., N]."""
     out = rows.new_empty(*rows.shape[:-1], len(weights))
-    _multiply(BY_TRANSPOSED, rows, weights, out, bias)
+    _multiply(ROWS_BY_TRANSPOSED, rows, weights, out, bias)
     return out
 
 
@@ -424,7 +423,7 @@ def _multiply(kind: int, a: Tensor, b: Tensor, out: Tensor, bias: Tensor | None 
     fields.scratch = _aligned(scratch)
     wrong = getattr(core, f"carousel_product_{DTYPES[a.dtype]}")(fields)
     if wrong:
-        name = _native.Product._fields_[wrong - 1][0]
+        name = _native.field_named(_native.Product, wrong)
         raise AssertionError(f"the native core cannot use the field {name!r} of a product")
 
 
@@ -470,7 +469,7 @@ def _call(run: Run, direction: str, units: int, **arrays: Tensor | None) -> None
     fields.scratch = _aligned(scratch)
     wrong = getattr(core, f"carousel_{direction}_{DTYPES[run.x.dtype]}")(fields)
     if wrong:
-        name = _native.Run._fields_[wrong - 1][0]
+        name = _native.field_named(_native.Run, wrong)
         raise AssertionError(f"the native core cannot use the field {name!r} of {run.cell.name}")
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch  # first: the library then finds torch's libgomp loaded, and they share their threads
 
-__all__ = ["ABI", "Product", "Run", "Status", "library", "status", "threads"]
+__all__ = ["ABI", "Product", "Run", "Status", "field_named", "library", "status", "threads"]
 
 ABI = 2  # CAROUSEL_ABI of the header that this module was written for
 NAME = "libcarousel_core.so"
@@ -145,6 +145,12 @@ def library() -> ctypes.CDLL | None:
 def status() -> Status:
     """What became of the native core, which is loaded if it was not; never a warning."""
     return _loading.status()
+
+
+def field_named(structure: type[ctypes.Structure], code: int) -> str:
+    """The field that a function of the core means by a result that is not 0."""
+    names = (field[0] for field in structure._fields_)
+    return next(name for name in names if getattr(structure, name).offset == code - 1)
 
 
 def threads() -> int:

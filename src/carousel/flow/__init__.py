@@ -5,13 +5,16 @@ from carousel.flow._flow import Flow, LayerFlow
 from carousel.flow._horizon import Horizon
 from carousel.flow._itemised import Itemised
 from carousel.flow._jacobian import JacobianNorms
+from carousel.flow._measure_cell import measure_cell
 from carousel.flow._nonfinite import NonFinite
 from carousel.flow._norms import LayerNorms, NormWatcher, watch_norms
 from carousel.flow._omega import Omega
 from carousel.flow._parameters import ParameterTerms
 from carousel.flow._paths import Paths
 from carousel.flow._plots import LayerPlots
+from carousel.flow._products import JacobianProduct
 from carousel.flow._quantities import Category
+from carousel.flow._spectrum import Spectrum
 from carousel.flow._split import Split
 from carousel.flow._tiny import Tiny
 from carousel.flow._truncated import CutError, Gradient1997
@@ -28,6 +31,7 @@ __all__ = [
     "Horizon",
     "Itemised",
     "JacobianNorms",
+    "JacobianProduct",
     "LayerFlow",
     "LayerNorms",
     "LayerPlots",
@@ -36,6 +40,7 @@ __all__ = [
     "Omega",
     "ParameterTerms",
     "Paths",
+    "Spectrum",
     "Split",
     "StepTerms",
     "Tiny",
@@ -43,6 +48,7 @@ __all__ = [
     "TruncationCurve",
     "Watcher",
     "measure",
+    "measure_cell",
     "watch",
     "watch_norms",
 ]

@@ -23,8 +23,10 @@ from carousel.flow._omega import Omega, omega
 from carousel.flow._parameters import ParameterTerms, parameter_terms
 from carousel.flow._paths import Paths, paths
 from carousel.flow._plots import LayerPlots
+from carousel.flow._products import JacobianProduct, eigenvalues, jacobian_product
 from carousel.flow._quantities import categories, pre_activations, quantity
 from carousel.flow._slowest import slowest
+from carousel.flow._spectrum import Spectrum, spectrum
 from carousel.flow._split import Split, split
 from carousel.flow._tables import dataset, frame, parquet, tree
 from carousel.flow._tiny import Tiny, tiny
@@ -89,7 +91,9 @@ class LayerFlow:
     @property
     def hidden(self) -> int:
         """H: the width of the gates, and of c where there is one."""
-        return next(iter(self.trace.trajectory.gates.values())).shape[-1]
+        trajectory = self.trace.trajectory
+        widest = next(iter(trajectory.gates.values()), trajectory.c)
+        return (trajectory.h if widest is None else widest).shape[-1]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -147,7 +151,17 @@ class LayerFlow:
 
     @property
     def gates(self) -> Mapping[str, Tensor]:
-        """Activations by name, each [T, B, H]: LSTM i, f, g, o; GRU r, z, n; RNN h."""
+        """Activations by name, each [T, B, H]: LSTM i, f, g, o; GRU r, z, n; RNN h.
+
+        Raises:
+            CarouselError: of a cell that was measured as a function of which nothing more is known.
+        """
+        if not self.trace.cell.derived:
+            raise CarouselError(
+                f"{self.name} was measured as a function (x_t, state) -> state, so its gates are "
+                "not known. Measure torch.nn.RNN, LSTM or GRU, or one of Carousel's layers, with "
+                "carousel.measure to see them."
+            )
         return self.trace.trajectory.gates
 
     @cached_property
@@ -288,6 +302,40 @@ class LayerFlow:
         Of an LSTM on the whole state (h, c).
         """
         return omega(self.trace)
+
+    def jacobian_product(self, start: int, stop: int, k: int | None = None) -> JacobianProduct:
+        """ds_stop/ds_start, s = (h, c): singular values in log10, and their directions.
+
+        Args:
+            start: a step of the input.
+            stop: a later one. A layer of direction "reverse" comes to it first, so there it is
+                ds_start/ds_stop.
+            k: how many singular values, the largest ones; None: all of them, at O(S^3) a step.
+
+        Raises:
+            CarouselError: a step or k is out of range, or start is not before stop.
+        """
+        return jacobian_product(self.trace, start, stop, k)
+
+    def eigenvalues(self, step: int) -> Tensor:
+        """Eigenvalues of J_step, ds_step by the state before it, [B, S] complex, by size.
+
+        NaN for a sequence that does not reach the step, or whose states there are not finite.
+        """
+        return eigenvalues(self.trace, step)
+
+    def spectrum(self, k: int | None = None, transient: int | None = None) -> Spectrum:
+        """Lyapunov exponents of the state s = (h, c), with standard errors; str() is a sentence.
+
+        Args:
+            k: how many, the largest ones; None: all of them, as many as the state has numbers.
+            transient: steps left out at the beginning of each sequence; None: a quarter of it, 100
+                at most.
+
+        Raises:
+            CarouselError: k or transient is out of range.
+        """
+        return spectrum(self.trace, k, transient)
 
     def horizon(self) -> Horizon:
         """The memory horizon in steps, with a 95 % interval from the batch and windows of time.

@@ -20,7 +20,7 @@ from torch import Tensor
 from carousel.flow._jacobian import frobenius, log_norms_by_lag
 from carousel.trace import Trace
 
-__all__ = ["Horizon", "horizon"]
+__all__ = ["Horizon", "horizon", "t_quantile"]
 
 ROWS = 16  # directions that are pulled back
 MOST_LAGS = 4000  # steps back over which the rate is taken; more would cost and change nothing
@@ -139,8 +139,12 @@ def _margin(rates: list[float]) -> float:
     count = len(rates)
     mean = sum(rates) / count
     variance = sum((rate - mean) ** 2 for rate in rates) / (count - 1)
-    quantile = T_QUANTILES[count - 2] if count - 1 <= len(T_QUANTILES) else 1.96
-    return quantile * math.sqrt(variance / count)
+    return t_quantile(count - 1) * math.sqrt(variance / count)
+
+
+def t_quantile(degrees: int) -> float:
+    """Student's t at 97.5 % for so many degrees of freedom."""
+    return T_QUANTILES[degrees - 1] if degrees <= len(T_QUANTILES) else 1.96
 
 
 def _random_rows(trace: Trace) -> Tensor:

@@ -2,8 +2,8 @@
 
     ds_T/ds_t = J_T J_{T-1} .. J_{t+1},   s = (h, c) of the LSTM, s = h of the others
 
-Rows of the product are pulled back one step at a time through the hand-written adjoint, so no
-Jacobian is ever formed, and a power of two beside each product keeps 1e-400 a number.
+Rows of the product are pulled back one step at a time, so no Jacobian is ever formed, and a power
+of two beside each product keeps 1e-400 a number.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from carousel._errors import CarouselError
-from carousel.cells import binary_exponent, pull_back, times_power_of_two
+from carousel.cells import binary_exponent, times_power_of_two
 from carousel.flow._running import in_running_order
+from carousel.flow._tangent import tangent_of
 from carousel.trace import Trace
 
 __all__ = ["NORMS", "JacobianNorms", "by_lag", "jacobian_norms", "log_norms_by_lag"]
@@ -71,12 +72,9 @@ def log_norms_by_lag(
 
 def _pull_rows(trace: Trace, rows: Tensor, norm: Norm, stop: int) -> Tensor:
     """ln norm at every step t from the last one down to ``stop``, [T, B]; NaN elsewhere."""
-    h, c = trace.trajectory.h, trace.trajectory.c
-    steps, batch, outputs = h.shape
+    tangent = tangent_of(trace, truncated=trace.gradient == "1997")
+    h, steps, batch = trace.trajectory.h, tangent.steps, tangent.batch
     begin = rows.to(h).unsqueeze(1).expand(-1, batch, -1)
-    truncated = trace.gradient == "1997"
-    step = pull_back(trace.cell.linearise(trace.trajectory, trace.weights, truncated))
-    crossings = dict(zip(trace.boundaries, trace.handed_over.to(h), strict=True))
     v = torch.zeros_like(begin)
     exponent = torch.zeros(batch, dtype=torch.float64, device=h.device)
     found = torch.full((steps, batch), torch.nan, dtype=torch.float64, device=h.device)
@@ -90,10 +88,7 @@ def _pull_rows(trace: Trace, rows: Tensor, norm: Norm, stop: int) -> Tensor:
         v = times_power_of_two(v, -shift)
         exponent = exponent + shift
         found[t] = norm(v).double().log() + exponent * math.log(2)
-        v_h, v_c = step(t, v[..., :outputs], None if c is None else v[..., outputs:])
-        v = v_h if v_c is None else torch.cat([v_h, v_c], dim=-1)
-        if t in crossings:
-            v = v * crossings[t].unsqueeze(-1)
+        v = tangent.pull(t, v.transpose(0, 1)).transpose(0, 1)
     return torch.where(trace.valid, found, torch.nan)
 
 

@@ -45,7 +45,7 @@ def first_nonfinite(trace: Trace) -> list[NonFinite]:
         "the state before (c)": trajectory.c_prev,
         **{
             f"gate {gate}" if len(trace.cell.gates) > 1 else "the pre-activation": a
-            for gate, a in pre_activations(running).items()
+            for gate, a in (pre_activations(running) if trace.cell.derived else {}).items()
         },
         "c": trajectory.c,
         "h": trajectory.h,

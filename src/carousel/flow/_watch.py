@@ -13,7 +13,7 @@ from carousel._errors import CarouselError
 from carousel.flow._flow import Flow, LayerFlow
 from carousel.trace import Recorder
 
-__all__ = ["Watcher", "measure", "watch"]
+__all__ = ["Buffers", "Watcher", "described", "measure", "watch"]
 
 
 class Watcher(Recorder):
@@ -77,7 +77,7 @@ def measure(model: nn.Module, batch: Any, loss_fn: Callable[..., Tensor] | None 
     watcher = Watcher(model, keep_outputs=True)
     run = _closure(model, batch, loss_fn)
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices), _Buffers(model), torch.enable_grad():
+    with torch.random.fork_rng(devices=devices), Buffers(model), torch.enable_grad():
         with watcher:
             loss = _loss(run, batch)
             if watcher.outputs:
@@ -103,18 +103,18 @@ def _closure(
         if not callable(batch):
             raise CarouselError(
                 f"Expected measure(model, batch, loss_fn) or measure(model, function), got "
-                f"{_described(batch)} and no loss_fn."
+                f"{described(batch)} and no loss_fn."
             )
         closure: Callable[[], Any] = batch
         return closure
     if not callable(loss_fn):
-        raise CarouselError(f"Expected loss_fn to be callable, got {_described(loss_fn)}.")
+        raise CarouselError(f"Expected loss_fn to be callable, got {described(loss_fn)}.")
     if _takes_model(loss_fn):
         return lambda: loss_fn(model, batch)
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         raise CarouselError(
             f"Expected batch = (inputs, target) for loss_fn(model(inputs), target), got "
-            f"{_described(batch)}. For anything else name the first parameter of loss_fn `model`; "
+            f"{described(batch)}. For anything else name the first parameter of loss_fn `model`; "
             "it is then called as loss_fn(model, batch)."
         )
     inputs, target = batch
@@ -137,12 +137,12 @@ def _loss(run: Callable[[], Any], batch: Any) -> Tensor:
     except Exception as error:
         raise CarouselError(
             f"The model or the loss did not accept the batch: {type(error).__name__}: {error}\n"
-            f"The batch was {_described(batch)}. A loss_fn whose first parameter is named `model` "
+            f"The batch was {described(batch)}. A loss_fn whose first parameter is named `model` "
             "is called as loss_fn(model, batch), any other as loss_fn(model(inputs), target)."
         ) from error
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         raise CarouselError(
-            f"Expected the loss to be a scalar tensor, got {_described(loss)}. "
+            f"Expected the loss to be a scalar tensor, got {described(loss)}. "
             "Reduce it, for example with .mean()."
         )
     if not loss.requires_grad:
@@ -153,18 +153,18 @@ def _loss(run: Callable[[], Any], batch: Any) -> Tensor:
     return loss.reshape(())
 
 
-def _described(thing: Any) -> str:
+def described(thing: Any) -> str:
     """What a thing is, with shapes where it has them."""
     if isinstance(thing, Tensor):
         return f"a tensor of {str(thing.dtype).removeprefix('torch.')} {list(thing.shape)}"
     if isinstance(thing, (tuple, list)) and not hasattr(thing, "_fields"):
-        inside = ", ".join(_described(part) for part in thing[:4])
+        inside = ", ".join(described(part) for part in thing[:4])
         return f"a {type(thing).__name__} of {len(thing)} ({inside}{', ..' * (len(thing) > 4)})"
     name = type(thing).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
-class _Buffers:
+class Buffers:
     """Puts a model's buffers (running statistics) back to what they were."""
 
     def __init__(self, model: nn.Module) -> None:

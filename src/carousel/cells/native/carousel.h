@@ -115,7 +115,7 @@ typedef struct carousel_run {
    fields but those that are to be written must be there, with NULL or not where it will be. */
 int64_t carousel_scratch_bytes(const carousel_run *run, int32_t backward, int32_t size);
 
-/* 0, or the number of the first field that cannot be: no field is read beyond that. */
+/* 0, or one more than the offset in its struct of a field that cannot be: then nothing was done. */
 int32_t carousel_forward_f32(const carousel_run *run);
 int32_t carousel_forward_f64(const carousel_run *run);
 int32_t carousel_backward_f32(const carousel_run *run);

@@ -1,5 +1,6 @@
 // The functions of carousel.h: checks, and the choice of the instruction set.
 #include <chrono>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 
@@ -52,86 +53,51 @@ int gates_of(const carousel_run &run) {
            !!(run.cell & CAROUSEL_NO_O);
 }
 
-// The number of a field, counted from 1, in the order of the struct.
-enum Field : int32_t {
-    kSteps = 1,
-    kBatch,
-    kHidden,
-    kInputs,
-    kRowStride,
-    kFirstRow,
-    kSequences,
-    kReverse,
-    kCell,
-    kThreads,
-    kWhh,
-    kWih,
-    kPeephole,
-    kBih,
-    kBhh,
-    kHStart,
-    kCStart,
-    kX,
-    kGates,
-    kQ,
-    kH,
-    kC,
-    kHIn,
-    kHEnd,
-    kCEnd,
-    kDOutput,
-    kDCell,
-    kDHEnd,
-    kDCEnd,
-    kDA,
-    kDQ,
-    kDHStart,
-    kDCStart,
-    kDH,
-    kDC,
-    kNorms,
-    kScratch
-};
+// How a field is named to the caller: one more than where it stands, for 0 says that all is well.
+#define CAROUSEL_FIELD(structure, field) static_cast<int32_t>(offsetof(structure, field) + 1)
 
 int32_t wrong(const carousel_run *run, bool backward) {
     const int32_t family = run->cell & CAROUSEL_FAMILY_MASK;
     const bool has_c = family == CAROUSEL_LSTM, is_gru = family == CAROUSEL_GRU;
     const bool has_gates = family != CAROUSEL_RNN;
-    if (run->steps < 1) return kSteps;
-    if (run->batch < 1) return kBatch;
-    if (run->hidden < 1) return kHidden;
-    if (!run->first_row || !run->sequences) return kFirstRow;
+    if (run->steps < 1) return CAROUSEL_FIELD(carousel_run, steps);
+    if (run->batch < 1) return CAROUSEL_FIELD(carousel_run, batch);
+    if (run->hidden < 1) return CAROUSEL_FIELD(carousel_run, hidden);
+    if (!run->first_row || !run->sequences) return CAROUSEL_FIELD(carousel_run, first_row);
     for (int64_t t = 0; t < run->steps; ++t)
         if (run->sequences[t] < 1 || run->sequences[t] > run->batch ||
             (t > 0 && run->sequences[t] > run->sequences[t - 1]))
-            return kSequences;
-    if (family > CAROUSEL_LSTM || gates_of(*run) < (has_c ? 3 : 1)) return kCell;
-    if (run->threads < 1) return kThreads;
-    if (has_c && (run->cell & CAROUSEL_PEEPHOLE) && !run->peephole) return kPeephole;
-    if (!run->h_start) return kHStart;
-    if (has_c && !run->c_start) return kCStart;
-    if (!run->h) return kH;
-    if (!run->scratch) return kScratch;
+            return CAROUSEL_FIELD(carousel_run, sequences);
+    if (family > CAROUSEL_LSTM || gates_of(*run) < (has_c ? 3 : 1))
+        return CAROUSEL_FIELD(carousel_run, cell);
+    if (run->threads < 1) return CAROUSEL_FIELD(carousel_run, threads);
+    if (has_c && (run->cell & CAROUSEL_PEEPHOLE) && !run->peephole)
+        return CAROUSEL_FIELD(carousel_run, peephole);
+    if (!run->h_start) return CAROUSEL_FIELD(carousel_run, h_start);
+    if (has_c && !run->c_start) return CAROUSEL_FIELD(carousel_run, c_start);
+    if (!run->h) return CAROUSEL_FIELD(carousel_run, h);
+    if (!run->scratch) return CAROUSEL_FIELD(carousel_run, scratch);
     if (!backward && run->x) {
-        if (run->inputs < 1) return kInputs;
-        if (!run->w_hh) return kWhh;
-        if (!run->w_ih) return kWih;
-        if (has_c && !run->c && !run->c_end) return kC;
+        if (run->inputs < 1) return CAROUSEL_FIELD(carousel_run, inputs);
+        if (!run->w_hh) return CAROUSEL_FIELD(carousel_run, w_hh);
+        if (!run->w_ih) return CAROUSEL_FIELD(carousel_run, w_ih);
+        if (has_c && !run->c && !run->c_end) return CAROUSEL_FIELD(carousel_run, c);
         return 0;
     }
-    if (!run->w_hh && (backward ? !(run->cell & CAROUSEL_TRUNCATED) : !run->h_in)) return kWhh;
-    if (!run->gates && (!backward || has_gates)) return kGates;
-    if (is_gru && !run->q) return kQ;
-    if (has_c && !run->c) return kC;
+    if (!run->w_hh && (backward ? !(run->cell & CAROUSEL_TRUNCATED) : !run->h_in))
+        return CAROUSEL_FIELD(carousel_run, w_hh);
+    if (!run->gates && (!backward || has_gates)) return CAROUSEL_FIELD(carousel_run, gates);
+    if (is_gru && !run->q) return CAROUSEL_FIELD(carousel_run, q);
+    if (has_c && !run->c) return CAROUSEL_FIELD(carousel_run, c);
     if (!backward) return 0;
-    if (!run->d_a) return kDA;
-    if (is_gru && !run->d_q) return kDQ;
-    if (!run->d_h_start) return kDHStart;
-    if (has_c && !run->d_c_start) return kDCStart;
+    if (!run->d_a) return CAROUSEL_FIELD(carousel_run, d_a);
+    if (is_gru && !run->d_q) return CAROUSEL_FIELD(carousel_run, d_q);
+    if (!run->d_h_start) return CAROUSEL_FIELD(carousel_run, d_h_start);
+    if (has_c && !run->d_c_start) return CAROUSEL_FIELD(carousel_run, d_c_start);
     if (run->d_x || run->d_w_ih) {
-        if (run->inputs < 1) return kInputs;
-        if (run->d_x && !run->w_ih) return kWih;
-        if (run->d_w_ih && !run->x) return kX;
+        if (run->inputs < 1) return CAROUSEL_FIELD(carousel_run, inputs);
+        if (run->d_x && !run->w_ih) return CAROUSEL_FIELD(carousel_run, w_ih);
+        if (run->d_w_ih && !run->x) return CAROUSEL_FIELD(carousel_run, x);
     }
     return 0;
 }
@@ -143,15 +109,16 @@ int32_t guarded(const carousel_run *run, bool backward, void (*go)(const carouse
 }
 
 int32_t guarded(const carousel_product *product, void (*go)(const carousel_product *)) {
-    if (product->rows < 1) return 1;
-    if (product->left < 1) return 2;
-    if (product->right < 1) return 3;
-    if (!product->a) return 4;
-    if (!product->b) return 5;
-    if (!product->out) return 7;
-    if (product->kind < 0 || product->kind > CAROUSEL_SUM_OF_ROWS) return 8;
-    if (product->threads < 1) return 10;
-    if (!product->scratch) return 11;
+    if (product->rows < 1) return CAROUSEL_FIELD(carousel_product, rows);
+    if (product->left < 1) return CAROUSEL_FIELD(carousel_product, left);
+    if (product->right < 1) return CAROUSEL_FIELD(carousel_product, right);
+    if (!product->a) return CAROUSEL_FIELD(carousel_product, a);
+    if (!product->b) return CAROUSEL_FIELD(carousel_product, b);
+    if (!product->out) return CAROUSEL_FIELD(carousel_product, out);
+    if (product->kind < 0 || product->kind > CAROUSEL_SUM_OF_ROWS)
+        return CAROUSEL_FIELD(carousel_product, kind);
+    if (product->threads < 1) return CAROUSEL_FIELD(carousel_product, threads);
+    if (!product->scratch) return CAROUSEL_FIELD(carousel_product, scratch);
     go(product);
     return 0;
 }
