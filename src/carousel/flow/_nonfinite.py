@@ -55,7 +55,7 @@ def first_nonfinite(trace: Trace) -> list[NonFinite]:
         "d_c injected": None if running.d_c_injected is None else running.d_c_injected.value(),
         "d_h": running.d_h.value(),
         "d_c": None if running.d_c is None else running.d_c.value(),
-        **_on_pre_activations(running),
+        **(_on_pre_activations(running) if trace.cell.derived else {}),
     }
     found = [
         _first(trace, "forward", forward, last_first=False),

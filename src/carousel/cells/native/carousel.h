@@ -74,8 +74,7 @@ typedef struct carousel_run {
 
     /* The run. Written by forward, read by backward. Where x is given, forward keeps of gates, q
        and c what is not NULL. */
-    const void
-        *x; /* [R, I] forward; NULL: gates hold W_ih x + biases already. Backward: for d_w_ih */
+    const void *x;    /* [R, I] NULL: gates hold W_ih x + biases already; backward: for d_w_ih */
     void *gates;      /* [R, G, H] activations (RNN: not used, see h) */
     void *q;          /* [R, H] GRU: W_hn h + b_hn; in where w_hh is NULL */
     void *h;          /* [R, H] */
