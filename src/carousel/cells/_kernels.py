@@ -48,7 +48,6 @@ SIZES = {
     **dict.fromkeys(("d_h_start", "d_c_start", "d_h_end", "d_c_end"), "batch"),
 }
 PRODUCTS = {"x", "w_ih", "w_hh", "b_ih", "b_hh"}  # gradients that the core makes of all steps
-NEAR_BYTES = 4 * 2**20  # of W_ih: up to here the core brings it near again for every few steps
 KEPT_BYTES = 64 * 2**20  # the most that is kept under one name
 
 
@@ -70,8 +69,6 @@ def native_forward(run: Run, keep: bool) -> Passed:
     if weights.w_hr is not None:
         gates = _with_first_product(run, _input_part(run))
         w_hh, h_0 = w_hh @ weights.w_hr, h_0.new_zeros(batch, units)
-    elif weights.w_ih.nbytes > NEAR_BYTES:
-        gates = _input_part(run)
     else:
         given = {"x": run.x, "w_ih": weights.w_ih, "b_ih": weights.b_ih}
         if keep and len(cell.gates) > 1:

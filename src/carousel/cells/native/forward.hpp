@@ -7,7 +7,9 @@
 
 namespace carousel::CAROUSEL_TARGET {
 
-constexpr int kAhead = 64;  // rows of the input part that are computed at once
+// Rows of the input part that are computed at once: the more, the seldomer W_ih comes from afar.
+constexpr int kAhead = 64, kAheadMost = 256;
+constexpr int64_t kNearWeights = 2 << 20;  // bytes of W_ih that come quickly
 
 // Rows of weights [G*H, K] side by side by unit: [unit block][k][unit block in panel][gate]
 // vectors. A panel holds `width` unit blocks; those beyond the last unit are 0.
@@ -30,7 +32,8 @@ void pack_forward(const Run<T> &run, const T *weights, int64_t K, int gates, int
 template <class T>
 struct Workspace {
     T *w_hh, *w_ih;           // packed
-    T *part;                  // of each thread [unit blocks][kAhead][gate] vectors
+    T *part;                  // of each thread [unit blocks][ahead][gate] vectors
+    int ahead;                // rows of the input part at once
     int64_t part_size, size;  // numbers; of everything
 
     Workspace(const Run<T> &run, int gates, int width) {
@@ -39,7 +42,8 @@ struct Workspace {
         w_hh = static_cast<T *>(run.plain.scratch);
         w_ih = w_hh + rows * run.hidden;  // rows is a multiple of a vector, and so are these
         part = w_ih + (run.x ? rows * run.inputs : 0);
-        part_size = rows * kAhead;
+        ahead = rows * run.inputs * int64_t(sizeof(T)) > kNearWeights ? kAheadMost : kAhead;
+        part_size = rows * ahead;
         size = part - w_hh + (run.x ? run.plain.threads * part_size : 0);
     }
 };
@@ -59,6 +63,7 @@ class Forward {
           split_(split),
           w_hh_(work.w_hh),
           w_ih_(work.w_ih),
+          ahead_rows_(work.ahead),
           part_(work.part + thread * work.part_size) {}
 
     void go(Barrier &barrier) {
@@ -84,24 +89,25 @@ class Forward {
 
     // Where the input part of a panel stands, [row][unit block in panel][gate] vectors.
     T *part_of(int64_t panel) const {
-        return part_ + (panel - split_.first_unit_block) * kAhead * G * L;
+        return part_ + (panel - split_.first_unit_block) * ahead_rows_ * G * L;
     }
 
     // The input part of the steps from s on, as many as fit; of a larger step nothing yet.
     void compute_ahead(int64_t s) {
         ahead_from_ = s;
         int64_t rows = 0, more = split_.among(run_.sequences(s));
-        const T *x[kAhead];
+        const T *x[kAheadMost];
         do {
             ahead_[ahead_until_ - s] = static_cast<int>(rows);
-            if (more <= kAhead)
+            if (more <= ahead_rows_)
                 for (int64_t j = 0; j < more; ++j)
                     x[rows + j] = run_.x + run_.row(ahead_until_, split_.sequence(j)) * run_.inputs;
             rows += more;
             ++ahead_until_;
-            more = ahead_until_ < run_.steps ? split_.among(run_.sequences(ahead_until_)) : kAhead;
-        } while (rows + more <= kAhead && ahead_until_ - s < kAhead && ahead_until_ < run_.steps);
-        if (rows > kAhead) return;
+            more = ahead_until_ < run_.steps ? split_.among(run_.sequences(ahead_until_)) : 0;
+        } while (ahead_until_ < run_.steps && rows + more <= ahead_rows_ &&
+                 ahead_until_ - s < kAheadMost);
+        if (rows > ahead_rows_) return;
         for (int64_t panel = split_.first_unit_block; panel < split_.last_unit_block;
              panel += width)
             input_part(panel, x, static_cast<int>(rows));
@@ -115,7 +121,10 @@ class Forward {
         for (int m = 0; m < rows; ++m)
             for (int k = 0; k < vectors; ++k)
                 store(part + (m * vectors + k) * L, load(bias + k * L));
-        multiply_group(x, rows, w_ih_ + panel * G * L * run_.inputs, vectors, run_.inputs, part);
+        for (int first = 0; first < rows; first += kGroup)
+            multiply_group(x + first, rows - first < kGroup ? rows - first : kGroup,
+                           w_ih_ + panel * G * L * run_.inputs, vectors, run_.inputs,
+                           part + first * vectors * L);
     }
 
     void step(int64_t s, int64_t panel) {
@@ -125,8 +134,9 @@ class Forward {
             const int64_t first = group * present / groups;
             const int rows = static_cast<int>((group + 1) * present / groups - first);
             const T *part = nullptr;
-            if (run_.x && present <= kAhead) {
-                part = part_of(panel) + ahead_[s - ahead_from_] * blocks_of(panel) * G * L;
+            if (run_.x && present <= ahead_rows_) {
+                part =
+                    part_of(panel) + (ahead_[s - ahead_from_] + first) * blocks_of(panel) * G * L;
             } else if (run_.x) {
                 const T *x[kGroup];
                 for (int m = 0; m < rows; ++m)
@@ -176,9 +186,10 @@ class Forward {
     const Cell &cell_;
     const Split &split_;
     const T *const w_hh_, *const w_ih_;
+    const int ahead_rows_;
     T *const part_;
     int64_t ahead_from_ = 0, ahead_until_ = 0;  // the steps whose input part is there
-    int ahead_[kAhead];                         // its rows before each of them
+    int ahead_[kAheadMost];                     // its rows before each of them
     alignas(kBytes) T sums_[kGroup * kMaxVectors * L];
 };
 
