@@ -112,6 +112,26 @@ def test_any_number_of_threads(
             assert_same_three(both_ways(run), alone, f"{threads} threads, {layout}")
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@each_kind
+def test_any_number_of_threads_in_all_gradients(
+    kind: tuple[str, bool], layout: str, use_threads: Callable[[int], None]
+) -> None:
+    """Those of the weights, which are sums over all rows, of more rows than are taken at once."""
+    run = drawn(kind, Shape(steps=40, batch=14, hidden=21, layout=layout), torch.float32)
+    found = []
+    for threads in (1, 2, 3):
+        use_threads(threads)
+        passed = native_forward(run, keep=True)
+        up = arriving(run, passed)
+        found.append(native_backward(run, passed, up, all_needed(run), totals=""))
+    assert {name for name, tensor in vars(found[0]).items() if tensor is not None} >= {
+        "x", "w_ih", "w_hh", "b_ih", "b_hh", "h_0",
+    }  # fmt: skip
+    assert_same_bits(found[1], found[0], "2 threads")
+    assert_same_bits(found[2], found[0], "3 threads")
+
+
 @pytest.mark.parametrize(
     "shape", [shape for shapes in SHARED.values() for shape in shapes], ids=str
 )
