@@ -160,7 +160,7 @@ def test_constant_forget_gate_needs_22_steps() -> None:
     assert layer.truncation_length(relative=0.9) == 1
     assert curve.length(0.1, "bias_ih") == 22
     assert curve.parameters["weight_ih"].isnan().all()  # x is zero: there is no gradient
-    by_step = layer.truncation(22).bias_c[:, 0]
+    by_step = layer.truncation(22).relative_c[:, 0]
     assert by_step.tolist() == pytest.approx([1.0] * (steps - 22) + [0.0] * 22)
 
 
@@ -170,7 +170,7 @@ def test_a_curve_that_is_not_monotone() -> None:
         k=torch.arange(1, 6),
         parameters={},
         cosines={},
-        bias=torch.tensor([0.5, 0.05, 0.4, 0.08, 0.0]),
+        relative=torch.tensor([0.5, 0.05, 0.4, 0.08, 0.0]),
         cosine=torch.ones(5),
     )
     assert curve.length(0.1) == 4
@@ -216,7 +216,7 @@ def test_one_step() -> None:
     layer = measured(Problem(Case(cell="lstm", steps=1, batch=1, state="given")))
     assert layer.truncation(1).all_parameters.relative < 1e-14
     assert layer.truncation_length() == 1
-    assert layer.truncation(5, "chunks").bias_h.tolist() == [[0.0]]
+    assert layer.truncation(5, "chunks").relative_h.tolist() == [[0.0]]
 
 
 def test_a_cut_ends_what_is_compared() -> None:
@@ -242,8 +242,8 @@ def test_the_gradient_of_1997_is_compared_with_itself() -> None:
     problem = Own(Case(cell="lstm_1997", state="given", steps=7), options={"gradient": "1997"})
     layer = measured(problem, "all")
     assert layer.truncation(7).all_parameters.relative < 1e-12
-    assert layer.truncation(1).bias_h.nan_to_num(0.0).max() < 1e-12
-    assert layer.truncation(1).bias_c[:-1].min() > 1e-3
+    assert layer.truncation(1).relative_h.nan_to_num(0.0).max() < 1e-12
+    assert layer.truncation(1).relative_c[:-1].min() > 1e-3
 
 
 @pytest.mark.parametrize("k", [0, -1, 2.0, True, None])
@@ -257,7 +257,7 @@ def test_other_mistakes_are_named() -> None:
     layer = measured(Problem(PLAIN[0]))
     with pytest.raises(CarouselError, match=r"'middle'\. Expected one of: window, chunks"):
         layer.truncation(2, "middle")
-    with pytest.raises(CarouselError, match="bias above 0"):
+    with pytest.raises(CarouselError, match="relative difference above 0"):
         layer.truncation_length(0.0)
     with pytest.raises(CarouselError, match=r"no parameter 'w'.* weight_ih"):
         layer.truncation_curve().length(0.1, "w")
