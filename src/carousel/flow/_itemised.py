@@ -161,7 +161,7 @@ class _Items:
         items = there.any(1).nonzero().flatten()
         latest = torch.where(there, self.starts, -1).amax(1)
         items = items[latest[items].argsort(descending=True)]
-        for chunk in items.split(self._chunk()):
+        for chunk in items.split(self._chunk()) if len(items) else ():
             self._follow(chunk, int(latest[chunk].max()))
         log10 = [self._in_order(log2, -math.inf) * math.log10(2) for log2 in self.log2]
         shares = [self._in_order(share, 0.0) for share in self.share]

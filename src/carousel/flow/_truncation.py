@@ -243,6 +243,9 @@ class _Lags:
             kept[t] = w.sum(0)
             if t == 0:
                 break
+            if k == 1:
+                w = self.arrived[t - 1 : t]
+                continue
             pulled = step(t, *self.split(w[: k - 1]))
             earlier = torch.cat([part for part in pulled if part is not None], dim=-1)
             earlier = torch.where(self.passing[t] == 0, 0.0, earlier * self.passing[t])
