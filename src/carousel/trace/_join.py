@@ -232,7 +232,12 @@ def _notes(
     if any(call.altered for call in timeline):
         notes.append(
             "A hook of yours changed gradients on their way into the module; the flow holds what "
-            "entered."
+            "entered. What it changed counts as injected, but where all that came was carried."
+        )
+    if any(call.hooked for call in timeline[1:]):
+        notes.append(
+            "A hook of yours stands on the state between calls: what it makes of the gradient "
+            "counts as carried, and so does what else came back to that state."
         )
     if any(call.twice for call in timeline):
         notes.append(
