@@ -8,8 +8,8 @@ spectral norm, which is that of the direction that lasts longest, in the long ru
 rows have turned towards that direction, and neither the rows nor the norm matter. Until then
 directions that die are still dying among the rows, and the rate is below that of the spectral norm:
 the horizon here is the shorter one. The more of the state's directions decay at nearly the same
-rate, the longer that takes; ``LayerFlow.jacobian_norms("spectral")`` has the other one, at the price
-of a whole product.
+rate, the longer that takes; ``LayerFlow.jacobian_norms("spectral")`` has the other one, at the
+price of a whole product.
 """
 
 from __future__ import annotations
