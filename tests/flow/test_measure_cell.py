@@ -13,6 +13,7 @@ from tests.oracles import assert_close, parameters_of, references, step_of, weig
 from torch import nn
 
 import carousel
+from carousel import CarouselError
 from carousel.flow import LayerFlow
 
 FLOAT64 = torch.float64
@@ -300,3 +301,50 @@ WRONG = {
 def test_wrong_input(message: str) -> None:
     with pytest.raises(carousel.CarouselError, match=message):
         carousel.measure_cell(*WRONG[message])
+
+
+ITEMISED = [case for case in CASES if case.steps < 70]
+
+
+@pytest.mark.parametrize("case", ITEMISED, ids=lambda case: case.id)
+def test_items_are_those_of_the_layer(case: Case) -> None:
+    problem = Problem(case)
+    own = measured(problem).itemised(vectors_at=range(case.steps))
+    layer = carousel.measure(problem.module, lambda: problem.loss("all"))["l0"]
+    expected = layer.itemised(vectors_at=range(case.steps))
+    for name in ("log10_h", "log10_c", "share_h", "share_c", "d_h", "d_c"):
+        found, known = getattr(own, name), getattr(expected, name)
+        assert (found is None) == (known is None), name
+        if known is not None:
+            torch.testing.assert_close(
+                found, known, rtol=1e-9, atol=1e-12, equal_nan=True, msg=name
+            )
+
+
+@pytest.mark.parametrize("how", ["window", "chunks"])
+@pytest.mark.parametrize("k", [1, 3, 9])
+@pytest.mark.parametrize("case", ITEMISED, ids=lambda case: case.id)
+def test_truncation_of_the_states_is_that_of_the_layer(case: Case, k: int, how: str) -> None:
+    problem = Problem(case)
+    found = measured(problem).truncation(k, how)
+    layer = carousel.measure(problem.module, lambda: problem.loss("all"))["l0"]
+    expected = layer.truncation(k, how)
+    for name in ("relative_h", "cosine_h", "relative_c", "cosine_c"):
+        one, other = getattr(found, name), getattr(expected, name)
+        assert (one is None) == (other is None), name
+        if other is not None:
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-9, equal_nan=True, msg=name)
+    for refused in ("parameters", "all_parameters"):
+        with pytest.raises(CarouselError, match="so its parameters are not known"):
+            getattr(found, refused)
+
+
+def test_items_beyond_the_range_of_the_dtype() -> None:
+    """A loss on the last of 400 steps of 1e-3: 1e-1197 at the first."""
+    flow = carousel.measure_cell(
+        lambda _, h: 1e-3 * h, torch.zeros(400, 1, 1), torch.ones(1, 1), lambda h: h[-1].sum()
+    )
+    items = flow["cell"].itemised([399])
+    assert float(items.log10_h[0, 0, 0]) == pytest.approx(-3 * 399, abs=1e-3)
+    assert float(flow["cell"].truncation(399).relative_h[0, 0]) == pytest.approx(1.0)
+    assert float(flow["cell"].truncation(400).relative_h[0, 0]) == pytest.approx(0.0, abs=1e-6)

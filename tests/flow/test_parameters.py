@@ -21,14 +21,7 @@ from carousel import CarouselError
 from carousel.flow import Category, LayerFlow, ParameterTerms
 
 FLOAT32, FLOAT64 = torch.float32, torch.float64
-NAMES = {
-    "weight_ih": "w_ih",
-    "weight_hh": "w_hh",
-    "bias_ih": "b_ih",
-    "bias_hh": "b_hh",
-    "weight_hr": "w_hr",
-    "weight_peephole": "peephole",
-}
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_peephole")
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -75,14 +68,15 @@ def test_the_sum_over_several_calls(cell: str) -> None:
 def assert_sums(module: nn.Module, flow: carousel.Flow) -> None:
     count = 0
     for layer in flow.layers.values():
-        for long, short in NAMES.items():
-            parameter = getattr(module, f"{long}_{layer.name}", None)
+        for name in NAMES:
+            parameter = getattr(module, f"{name}_{layer.name}", None)
             if parameter is None:
-                with pytest.raises(CarouselError, match=rf"no parameter '{short}'. It has: w_ih, "):
-                    layer.parameter_terms(short)
+                expected = rf"no parameter '{name}'. It has: weight_ih, "
+                with pytest.raises(CarouselError, match=expected):
+                    layer.parameter_terms(name)
                 continue
-            found = layer.parameter_terms(short)
-            assert_close(found.gradient, parameter.grad, layer.steps, FLOAT64, short)
+            found = layer.parameter_terms(name)
+            assert_close(found.gradient, parameter.grad, layer.steps, FLOAT64, name)
             count += 1
     assert count == len(list(module.parameters()))
 
@@ -140,7 +134,7 @@ def test_each_term(cell: str, ragged: str) -> None:
     problem = Own(Case(cell=cell, ragged=ragged, state="given", steps=6))
     layer = flow_of(problem.module, lambda: problem.loss("output"))["l0"]
     for name, terms in loop(problem).terms.items():
-        found = layer.parameter_terms(NAMES[name])
+        found = layer.parameter_terms(name)
         steps = terms.sum(1)
         total = steps.sum(0)
         assert_close(found.gradient, total, 6, FLOAT64, name)
@@ -171,7 +165,7 @@ def test_the_cosine_of_a_part_that_is_lost_beside_the_other(small: str) -> None:
         problem.w_output *= torch.pow(1e-12, torch.arange(6, dtype=FLOAT64))[:, None, None]
     layer = flow_of(problem.module, lambda: problem.loss("output"))["l0"]
     steps = loop(problem).terms["weight_ih"].sum(1)
-    found = layer.parameter_terms("w_ih").cosine_early_late
+    found = layer.parameter_terms("weight_ih").cosine_early_late
     sizes = steps.flatten(1).norm(dim=1).log10()
     assert (sizes[-1] - sizes[0]).abs() > 50
     for t in range(1, 6):
@@ -190,7 +184,7 @@ def test_the_order_is_that_of_the_input_in_both_directions() -> None:
     problem.w_output = torch.cat([problem.w_output[..., :5]] * 2, -1)
     problem.w_output[..., 5:] = problem.w_output[..., :5].flip(0)
     flow = flow_of(problem.module, lambda: problem.loss("output"))
-    one, other = (flow[name].parameter_terms("w_hh") for name in ("l0", "l0_reverse"))
+    one, other = (flow[name].parameter_terms("weight_hh") for name in ("l0", "l0_reverse"))
     torch.testing.assert_close(one.log10_norms, other.log10_norms.flip(0))
     torch.testing.assert_close(one.log10_from_start, other.log10_from_end.flip(0))
     assert not torch.allclose(one.log10_norms, other.log10_norms)
@@ -213,7 +207,7 @@ class TestExtremes:
     def test_the_terms_of_w_ih(self, w: float, dtype: torch.dtype) -> None:
         """3 w^(T-1-t), and geometric sums of it."""
         steps = 60
-        found = self.diagonal(w, steps, dtype).parameter_terms("w_ih")
+        found = self.diagonal(w, steps, dtype).parameter_terms("weight_ih")
         lag = torch.arange(steps - 1, -1, -1, dtype=FLOAT64)
         stored = float(torch.tensor(w, dtype=dtype))
         expected = math.log10(3) + lag * math.log10(stored)
@@ -237,7 +231,7 @@ class TestExtremes:
 
     def test_zero_terms(self) -> None:
         """States at zero: w_hh has no term at all, and no cosine."""
-        found: ParameterTerms = self.diagonal(0.5, 5, FLOAT64).parameter_terms("w_hh")
+        found: ParameterTerms = self.diagonal(0.5, 5, FLOAT64).parameter_terms("weight_hh")
         assert found.gradient.tolist() == [[0.0]]
         for log10 in (found.log10_norms, found.log10_from_start, found.log10_from_end):
             assert (log10 == -math.inf).all()
@@ -248,7 +242,7 @@ class TestExtremes:
         problem = Problem(Case(cell="gru", steps=5))
         problem.w_output[2, 1, 0] = math.nan
         found = flow_of(problem.module, lambda: problem.loss("output"))["l0"].parameter_terms(
-            "b_ih"
+            "bias_ih"
         )
         assert found.log10_by_sequence[:3, 1].isnan().all()
         assert found.log10_by_sequence[3:].isfinite().all()
@@ -261,7 +255,7 @@ class TestExtremes:
         case = Case(cell=cell, steps=80, state="given")
         wide, narrow = Own(case), Own(case, dtype=FLOAT32)
         layers = [flow_of(p.module, lambda p=p: p.loss("all"))["l0"] for p in (wide, narrow)]
-        for name in ("w_ih", "w_hh", "b_hh"):
+        for name in ("weight_ih", "weight_hh", "bias_hh"):
             one, other = (layer.parameter_terms(name) for layer in layers)
             assert other.gradient.dtype == FLOAT32
             assert_close(other.gradient, one.gradient, 80, FLOAT32, name)

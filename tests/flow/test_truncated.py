@@ -22,9 +22,8 @@ FLOAT64 = torch.float64
 
 
 def short(name: str) -> str:
-    """weight_ih_l0_reverse -> w_ih, as the equations call it."""
-    name = name.removesuffix("_reverse").removesuffix("_l0")
-    return "peephole" if "peephole" in name else name.replace("weight", "w").replace("bias", "b")
+    """weight_ih_l0_reverse -> weight_ih."""
+    return name.removesuffix("_reverse").removesuffix("_l0")
 
 
 def gradients(module: nn.Module, *, reverse: bool = False) -> dict[str, torch.Tensor]:
@@ -53,16 +52,18 @@ def assert_pair(
     found = layer.gradient_1997()
     assert_close(found.d_h, other.d_h, layer.steps, FLOAT64, "d_h")
     assert_close(found.d_c, other.d_c, layer.steps, FLOAT64, "d_c")
-    assert sorted(found.errors) == sorted(found.parameters) == sorted(found.full) == sorted(full)
+    assert (
+        sorted(found.differences) == sorted(found.parameters) == sorted(found.full) == sorted(full)
+    )
     for name, wanted in full.items():
         assert_close(found.full[name], wanted, layer.steps, FLOAT64, f"full {name}")
         assert_close(found.parameters[name], cut[name], layer.steps, FLOAT64, f"truncated {name}")
-        error = found.errors[name]
+        error = found.differences[name]
         relative = float((cut[name] - wanted).norm() / wanted.norm())
         cosine = float((cut[name] * wanted).sum() / (cut[name].norm() * wanted.norm()))
         assert error.relative == pytest.approx(relative, rel=1e-8)
         assert error.cosine == pytest.approx(cosine, rel=1e-8)
-        assert name == "w_hr" or error.relative > 1e-3, f"nothing was cut from {name}"
+        assert name == "weight_hr" or error.relative > 1e-3, f"nothing was cut from {name}"
 
 
 @pytest.mark.parametrize("cell", LSTM)
@@ -104,7 +105,7 @@ def test_without_w_hh_and_peepholes_nothing_is_cut() -> None:
     with torch.no_grad():
         problem.module.weight_hh_l0.zero_()
     found = flow_of(problem.module, lambda: problem.loss("all"))["l0"].gradient_1997()
-    for name, error in found.errors.items():
+    for name, error in found.differences.items():
         assert error.relative <= 1e-14, name
         assert error.cosine == pytest.approx(1.0, abs=1e-14), name
 
@@ -168,9 +169,9 @@ def test_in_float32_at_any_size(size: float) -> None:
     expected = flow_of(exact.module, lambda: exact.loss("all"))["l0"].gradient_1997()
     problem = Own(case, dtype=torch.float32)
     layer = flow_of(problem.module, lambda: size * problem.loss("all"))["l0"]
-    for name, error in layer.gradient_1997().errors.items():
-        assert error.relative == pytest.approx(expected.errors[name].relative, rel=1e-4)
-        assert error.cosine == pytest.approx(expected.errors[name].cosine, rel=1e-4)
+    for name, error in layer.gradient_1997().differences.items():
+        assert error.relative == pytest.approx(expected.differences[name].relative, rel=1e-4)
+        assert error.cosine == pytest.approx(expected.differences[name].cosine, rel=1e-4)
 
 
 def test_what_has_vanished_has_a_size() -> None:
@@ -191,7 +192,7 @@ def test_what_has_vanished_has_a_size() -> None:
 def test_a_zero_gradient_has_no_error() -> None:
     problem = Problem(Case(cell="lstm"))
     layer = flow_of(problem.module, lambda: 0.0 * problem.loss("all"))["l0"]
-    for error in layer.gradient_1997().errors.values():
+    for error in layer.gradient_1997().differences.values():
         assert math.isnan(error.relative)
         assert math.isnan(error.cosine)
 

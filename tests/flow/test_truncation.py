@@ -70,12 +70,12 @@ def assert_truncation(problem: Problem, k: int, how: str) -> None:
     limit = 100 * tolerance(problem.dtype, problem.case.steps)
     for name, value in full.items():
         bias = float((kept[name] - value).norm() / value.norm())
-        assert found.parameters[name].bias == pytest.approx(bias, abs=limit), name
+        assert found.parameters[name].relative == pytest.approx(bias, abs=limit), name
         cosine = float((kept[name] * value).sum() / value.norm() / kept[name].norm())
         assert found.parameters[name].cosine == pytest.approx(cosine, abs=limit), name
     flat, flat_kept = (torch.cat([v.flatten() for v in each.values()]) for each in (full, kept))
     bias = float((flat_kept - flat).norm() / flat.norm())
-    assert found.all_parameters.bias == pytest.approx(bias, abs=limit)
+    assert found.all_parameters.relative == pytest.approx(bias, abs=limit)
     assert k == problem.case.steps or bias > 1e-3, "the test must truncate something"
 
 
@@ -114,8 +114,8 @@ def test_by_step_it_is_what_the_items_say(cell: str, ragged: str, k: int) -> Non
         keep = ((lag >= 0) & (lag < k)).to(FLOAT64)
         found = layer.truncation(k)
         for vectors, total, bias, cosine in [
-            (items.d_h, layer.d_h, found.bias_h, found.cosine_h),
-            (items.d_c, layer.d_c, found.bias_c, found.cosine_c),
+            (items.d_h, layer.d_h, found.relative_h, found.cosine_h),
+            (items.d_c, layer.d_c, found.relative_c, found.cosine_c),
         ]:
             if total is None:
                 assert bias is None
@@ -136,11 +136,15 @@ def test_the_curve_is_the_truncation_at_every_k(case: Case) -> None:
     assert curve.k.tolist() == list(range(1, 8))
     for k in range(1, 8):
         found = layer.truncation(k)
-        assert float(curve.bias[k - 1]) == pytest.approx(found.all_parameters.bias, abs=1e-12)
+        assert float(curve.relative[k - 1]) == pytest.approx(
+            found.all_parameters.relative, abs=1e-12
+        )
         assert float(curve.cosine[k - 1]) == pytest.approx(found.all_parameters.cosine, abs=1e-12)
         for name, difference in found.parameters.items():
-            assert float(curve.parameters[name][k - 1]) == pytest.approx(difference.bias, abs=1e-12)
-    assert float(curve.bias[-1]) < 1e-12
+            assert float(curve.parameters[name][k - 1]) == pytest.approx(
+                difference.relative, abs=1e-12
+            )
+    assert float(curve.relative[-1]) < 1e-12
 
 
 def test_constant_forget_gate_needs_22_steps() -> None:
@@ -151,12 +155,12 @@ def test_constant_forget_gate_needs_22_steps() -> None:
     layer = carousel.measure(lstm, lambda: lstm(x, (zeros, zeros))[1][1].sum())["l0"]
     curve = layer.truncation_curve()
     expected = [(0.9**k - 0.9**steps) / (1 - 0.9**steps) for k in range(1, steps + 1)]
-    assert curve.bias.tolist() == pytest.approx(expected, abs=1e-12)
+    assert curve.relative.tolist() == pytest.approx(expected, abs=1e-12)
     assert layer.truncation_length(0.1) == 22
-    assert layer.truncation_length(bias=0.9) == 1
+    assert layer.truncation_length(relative=0.9) == 1
     assert curve.length(0.1, "bias_ih") == 22
     assert curve.parameters["weight_ih"].isnan().all()  # x is zero: there is no gradient
-    by_step = layer.truncation(22).bias_c[:, 0]
+    by_step = layer.truncation(22).relative_c[:, 0]
     assert by_step.tolist() == pytest.approx([1.0] * (steps - 22) + [0.0] * 22)
 
 
@@ -166,7 +170,7 @@ def test_a_curve_that_is_not_monotone() -> None:
         k=torch.arange(1, 6),
         parameters={},
         cosines={},
-        bias=torch.tensor([0.5, 0.05, 0.4, 0.08, 0.0]),
+        relative=torch.tensor([0.5, 0.05, 0.4, 0.08, 0.0]),
         cosine=torch.ones(5),
     )
     assert curve.length(0.1) == 4
@@ -203,16 +207,16 @@ def test_beyond_the_range_of_float64(w: float) -> None:
     x = torch.zeros(20, 1, 1, dtype=FLOAT64)
     layer = carousel.measure(rnn, lambda: rnn(x)[0][-1].sum())["l0"]
     found = layer.truncation(5)
-    assert found.bias_h[:, 0].tolist() == [1.0] * 15 + [0.0] * 5
-    assert found.parameters["bias_ih"].bias == pytest.approx(0.0 if w < 1 else 1.0, abs=1e-12)
+    assert found.relative_h[:, 0].tolist() == [1.0] * 15 + [0.0] * 5
+    assert found.parameters["bias_ih"].relative == pytest.approx(0.0 if w < 1 else 1.0, abs=1e-12)
     assert layer.truncation_length(0.1) == (1 if w < 1 else 20)
 
 
 def test_one_step() -> None:
     layer = measured(Problem(Case(cell="lstm", steps=1, batch=1, state="given")))
-    assert layer.truncation(1).all_parameters.bias < 1e-14
+    assert layer.truncation(1).all_parameters.relative < 1e-14
     assert layer.truncation_length() == 1
-    assert layer.truncation(5, "chunks").bias_h.tolist() == [[0.0]]
+    assert layer.truncation(5, "chunks").relative_h.tolist() == [[0.0]]
 
 
 def test_a_cut_ends_what_is_compared() -> None:
@@ -228,8 +232,8 @@ def test_a_cut_ends_what_is_compared() -> None:
         return loss
 
     layer = carousel.measure(problem.module, run)["l0"]
-    assert layer.truncation(3, "chunks").all_parameters.bias < 1e-12
-    assert layer.truncation(2).all_parameters.bias > 1e-3
+    assert layer.truncation(3, "chunks").all_parameters.relative < 1e-12
+    assert layer.truncation(2).all_parameters.relative > 1e-3
     assert layer.truncation_length(1e-9) == 3
 
 
@@ -237,9 +241,9 @@ def test_the_gradient_of_1997_is_compared_with_itself() -> None:
     """Its d_c goes on through f alone; truncated at T it is whole."""
     problem = Own(Case(cell="lstm_1997", state="given", steps=7), options={"gradient": "1997"})
     layer = measured(problem, "all")
-    assert layer.truncation(7).all_parameters.bias < 1e-12
-    assert layer.truncation(1).bias_h.nan_to_num(0.0).max() < 1e-12
-    assert layer.truncation(1).bias_c[:-1].min() > 1e-3
+    assert layer.truncation(7).all_parameters.relative < 1e-12
+    assert layer.truncation(1).relative_h.nan_to_num(0.0).max() < 1e-12
+    assert layer.truncation(1).relative_c[:-1].min() > 1e-3
 
 
 @pytest.mark.parametrize("k", [0, -1, 2.0, True, None])
@@ -253,13 +257,13 @@ def test_other_mistakes_are_named() -> None:
     layer = measured(Problem(PLAIN[0]))
     with pytest.raises(CarouselError, match=r"'middle'\. Expected one of: window, chunks"):
         layer.truncation(2, "middle")
-    with pytest.raises(CarouselError, match="bias above 0"):
+    with pytest.raises(CarouselError, match="relative difference above 0"):
         layer.truncation_length(0.0)
     with pytest.raises(CarouselError, match=r"no parameter 'w'.* weight_ih"):
         layer.truncation_curve().length(0.1, "w")
     dead = linear_chain(0.0)
     x = torch.zeros(4, 1, 1, dtype=FLOAT64)
     layer = carousel.measure(dead, lambda: (0.0 * dead(x)[0]).sum())["l0"]
-    assert math.isnan(layer.truncation(2).all_parameters.bias)
+    assert math.isnan(layer.truncation(2).all_parameters.relative)
     with pytest.raises(CarouselError, match="zero or not finite"):
         layer.truncation_length()

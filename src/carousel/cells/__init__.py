@@ -2,6 +2,7 @@
 
 from carousel.cells._adjoint import (
     Adjoint,
+    PullBack,
     Steps,
     Totals,
     adjoint,
@@ -46,6 +47,7 @@ __all__ = [
     "NormToken",
     "Passage",
     "Passed",
+    "PullBack",
     "Run",
     "Saved",
     "Scaled",

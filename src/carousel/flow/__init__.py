@@ -1,10 +1,12 @@
 """Exact quantities over time, computed from traces: numbers, no opinions."""
 
 from carousel.flow._carousel import CarouselShare, StepTerms
-from carousel.flow._flow import Flow, LayerFlow
+from carousel.flow._difference import Difference
+from carousel.flow._flow import Flow
 from carousel.flow._horizon import Horizon
 from carousel.flow._itemised import Itemised
 from carousel.flow._jacobian import JacobianNorms
+from carousel.flow._layer_flow import LayerFlow
 from carousel.flow._measure_cell import measure_cell
 from carousel.flow._nonfinite import NonFinite
 from carousel.flow._norms import LayerNorms, NormWatcher, watch_norms
@@ -17,14 +19,13 @@ from carousel.flow._quantities import Category
 from carousel.flow._spectrum import Spectrum
 from carousel.flow._split import Split
 from carousel.flow._tiny import Tiny
-from carousel.flow._truncated import CutError, Gradient1997
-from carousel.flow._truncation import Difference, Truncation, TruncationCurve
+from carousel.flow._truncated import Gradient1997
+from carousel.flow._truncation import Truncation, TruncationCurve
 from carousel.flow._watch import Watcher, measure, watch
 
 __all__ = [
     "CarouselShare",
     "Category",
-    "CutError",
     "Difference",
     "Flow",
     "Gradient1997",

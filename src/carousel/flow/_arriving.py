@@ -6,7 +6,6 @@ way can be followed, all that stands at the last step before it counts as having
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,20 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from carousel.cells import (
-    Linearisation,
-    Scaled,
-    binary_exponent,
-    largest,
-    pull_back,
-    times_power_of_two,
-)
+from carousel.cells import Linearisation, Scaled, binary_exponent, largest, times_power_of_two
+from carousel.flow._autograd import StepGraph
+from carousel.flow._one_step import OneStep, unit
 from carousel.trace import Trace
 
-__all__ = ["Arriving", "arriving"]
+__all__ = ["ORDINARY", "Arriving", "arriving", "linearisation_of", "standing", "through_h"]
 
-NOISE = 64  # roundings by which two ways to one gradient may differ
-ORDINARY = 20  # numbers from 2^-20 to 2^20 need no exponent beside them
+ORDINARY = 20  # numbers from 2^-20 to 2^20 stay on the power of two that they have
 
 
 @dataclass(frozen=True)
@@ -37,71 +30,97 @@ class Arriving:
     vectors: tuple[Tensor, ...]  # at h [T, B, P] and, where there is a c, at c [T, B, H]
     exponent: Tensor  # [T, B] int32, of both
     there: Tensor  # [T, B] bool, whether anything arrives
-    standing: Scaled  # [T, B, P (+ H)] the totals, at c without what comes through h of the step
-    crossing: Mapping[int, Tensor]  # first step of a later call: what crosses unchanged, [B] bool
+    # First step of a later call: which sequences go on over it, to h and to c [B] bool.
+    crossing: Mapping[int, tuple[Tensor, ...]]
+
+    def stop(self, t: int, v_h: Tensor, v_c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What has left step t towards h and c before it, without what does not cross there."""
+        to_h, to_c = (crosses.unsqueeze(-1) for crosses in self.crossing[t])
+        return torch.where(to_h, v_h, 0.0), None if v_c is None else torch.where(to_c, v_c, 0.0)
 
 
-def arriving(trace: Trace, linearisation: Linearisation) -> Arriving:
+def linearisation_of(trace: Trace) -> Linearisation | None:
+    """Along the gradient that the trace followed; None for a cell known as a function alone."""
+    if not trace.cell.derived:
+        return None
+    return trace.cell.linearise(trace.trajectory, trace.weights, trace.gradient == "1997")
+
+
+def arriving(trace: Trace, linearisation: Linearisation | None) -> Arriving:
     """What arrives at each step.
 
     Args:
         trace: in running order.
-        linearisation: of its trajectory, truncated where the trace's gradient is.
+        linearisation: of its trajectory, see ``linearisation_of``.
     """
-    outputs = trace.d_h.mantissa.shape[-1]
-    vector, exponent = _ordinary(_joined(trace.d_h_injected, trace.d_c_injected))
-    standing, crossing = _standing(trace, linearisation), {}
+    at_h, at_c = trace.d_h_injected, trace.d_c_injected
+    crossing = {}
     if trace.boundaries:
-        crossing = _crossing(trace, linearisation, standing, Scaled(vector, exponent))
-        total, total_exponent = _ordinary(standing)
-        for step, crosses in crossing.items():
-            before = step - 1
-            vector[before] = torch.where(crosses.unsqueeze(-1), vector[before], total[before])
-            exponent[before] = torch.where(crosses, exponent[before], total_exponent[before])
+        assert linearisation is not None
+        to_h, to_c = OneStep(trace, linearisation).crossings
+        total_c = _without_h(trace, linearisation)
+        at_h = _where(_ends(trace, to_h), trace.d_h, at_h)
+        if at_c is not None and total_c is not None:
+            at_c = _where(_ends(trace, to_c), total_c, at_c)
+        crossing = {step: (to_h[step], to_c[step]) for step in trace.boundaries}
+    vector, exponent = _ordinary(_joined(at_h, at_c))
     vectors: tuple[Tensor, ...] = (vector,)
     if trace.cell.has_c:
+        outputs = at_h.mantissa.shape[-1]
         vectors = (vector[..., :outputs].contiguous(), vector[..., outputs:].contiguous())
-    return Arriving(vectors, exponent, (vector != 0).any(-1), standing, crossing)
+    crossing = {
+        step: both for step, both in crossing.items() if not all(bool(c.all()) for c in both)
+    }
+    return Arriving(vectors, exponent, (vector != 0).any(-1), crossing)
 
 
-def _crossing(
-    trace: Trace, linearisation: Linearisation, standing: Scaled, arrived: Scaled
-) -> dict[int, Tensor]:
-    """Over which boundaries, and in which sequences, the gradient came back unchanged.
+def standing(trace: Trace, linearisation: Linearisation | None) -> Scaled:
+    """All that stands at (h, c) of each step: the total, at c without its way through h.
 
-    Where values and graph allow it, what stands at the first step of the later call is pulled back
-    over that step and compared with what came to the last step before it from there.
+    Args:
+        trace: in running order.
+        linearisation: as ``arriving`` takes it.
     """
-    step = pull_back(linearisation)
-    outputs = trace.d_h.mantissa.shape[-1]
-    noise = NOISE * torch.finfo(trace.dtype).eps
-    found = {}
-    for boundary, state in zip(trace.boundaries, trace.handed_over, strict=True):
-        if boundary in trace.cuts or not bool((state == 1).any()):
-            found[boundary] = torch.zeros_like(state, dtype=torch.bool)
-            continue
-        v, exponent = standing.mantissa[boundary], standing.exponents()[boundary]
-        shift = binary_exponent(largest(v))
-        v = times_power_of_two(v, -shift)
-        v_h, v_c = step(boundary, v[:, :outputs], v[:, outputs:] if trace.cell.has_c else None)
-        pulled = v_h if v_c is None else torch.cat([v_h, v_c], dim=-1)
-        place = slice(boundary - 1, boundary)
-        here = standing.map(lambda rows, place=place: rows[place])  # type: ignore[misc]
-        rest = here + arrived.map(lambda rows, place=place: rows[place]).linear(torch.neg)  # type: ignore[misc]
-        rest = rest + Scaled(-pulled.unsqueeze(0), (exponent + shift).unsqueeze(0))
-        equal = rest.log2_largest() <= here.log2_largest() + math.log2(noise)
-        found[boundary] = equal[0] & (state == 1)
-    return found
+    return _joined(trace.d_h, _without_h(trace, linearisation))
 
 
-def _standing(trace: Trace, linearisation: Linearisation) -> Scaled:
-    """All that stands at (h, c) of each step: the total, at c without its way through h."""
+def _without_h(trace: Trace, linearisation: Linearisation | None) -> Scaled | None:
+    """dL/dc_t without what c_t receives through h_t; None without c."""
     if trace.d_c is None:
-        return _joined(trace.d_h, None)
-    assert linearisation.c_from_h is not None
-    w_hr, c_from_h = linearisation.weights.w_hr, linearisation.c_from_h
-    through_h = trace.d_h.linear(lambda d_h: -c_from_h * (d_h if w_hr is None else d_h @ w_hr))
-    return _joined(trace.d_h, trace.d_c + through_h)
+        return None
+    if linearisation is not None:
+        return trace.d_c + OneStep(trace, linearisation).into_c(unit(trace.d_h)).linear(torch.neg)
+    d_h = unit(trace.d_h)
+    return trace.d_c + Scaled(-through_h(trace, d_h.mantissa), d_h.exponent)
+
+
+def through_h(trace: Trace, d_h: Tensor, first: int = 0) -> Tensor:
+    """What gradients at h_t are at c_t, by autograd of each step, [S, B, P] -> [S, B, H].
+
+    Args:
+        trace: of a cell with a c that is known as a function alone.
+        d_h: at h of the steps.
+        first: the first of them.
+    """
+    found = []
+    for t, d_h_t in enumerate(d_h, start=first):
+        at_c = StepGraph(trace, t).through_h(d_h_t.unsqueeze(1))
+        assert at_c is not None
+        found.append(at_c.squeeze(1))
+    return torch.stack(found)
+
+
+def _ends(trace: Trace, crosses: Tensor) -> Tensor:
+    """Steps after which no single way leads on, [T, B, 1] bool."""
+    ends = torch.zeros_like(crosses)
+    for step in trace.boundaries:
+        ends[step - 1] = ~crosses[step]
+    return ends.unsqueeze(-1)
+
+
+def _where(flags: Tensor, one: Scaled, other: Scaled) -> Scaled:
+    exponent = torch.where(flags.squeeze(-1), one.exponents(), other.exponents())
+    return Scaled(torch.where(flags, one.mantissa, other.mantissa), exponent)
 
 
 def _joined(h: Scaled, c: Scaled | None) -> Scaled:
@@ -115,7 +134,7 @@ def _joined(h: Scaled, c: Scaled | None) -> Scaled:
 
 
 def _ordinary(scaled: Scaled) -> tuple[Tensor, Tensor]:
-    """Mantissa of ordinary size, and the exponent written out; both are copies."""
+    """Mantissa of ordinary size, and the exponent written out."""
     shift = binary_exponent(largest(scaled.mantissa))
     shift = torch.where(shift.abs() <= ORDINARY, 0, shift)
     return times_power_of_two(scaled.mantissa, -shift), scaled.exponents() + shift

@@ -36,7 +36,11 @@ class StepGraph:
     def pull(self, v: Tensor) -> Tensor:
         """v J_t, rows [B, k, S] in the dtype in which they come."""
         rows = v.transpose(0, 1).split(self.sizes, dim=-1)
-        return torch.cat(self._backward(rows), dim=-1).to(v.dtype).transpose(0, 1)
+        return (
+            torch.cat(self._backward(self.after, self.leaves, rows), dim=-1)
+            .to(v.dtype)
+            .transpose(0, 1)
+        )
 
     def push(self, q: Tensor) -> Tensor:
         """J_t q, columns [B, S, k] in the dtype in which they come.
@@ -57,17 +61,17 @@ class StepGraph:
         return torch.stack(columns, -1).to(q.dtype)
 
     def through_h(self, v_h: Tensor) -> Tensor | None:
-        """What c_t receives through h_t, v_h dh_t/dc_t [B, H]: where h_t is computed from that c_t.
+        """What c_t receives through h_t, rows v_h [B, k, P] -> v_h dh_t/dc_t [B, k, H].
 
-        None for a state without c.
+        It is there where h_t is computed from that very c_t. None for a state without c.
         """
         if len(self.after) == 1:
             return None
         h, c = self.after
         if not (h.requires_grad and c.requires_grad):
-            return torch.zeros_like(c, dtype=v_h.dtype)
-        (found,) = self._gradients([h], [c], [v_h.to(h.dtype)])
-        return found.to(v_h.dtype)
+            return v_h.new_zeros(*v_h.shape[:2], c.shape[-1])
+        (found,) = self._backward([h], [c], [v_h.transpose(0, 1)])
+        return found.to(v_h.dtype).transpose(0, 1)
 
     def _along(self, g: Sequence[Tensor], v: Sequence[Tensor], column: Sequence[Tensor]) -> Tensor:
         """The derivative of g towards v along a column, [B, S].
@@ -85,19 +89,21 @@ class StepGraph:
         ]
         return torch.cat(parts, -1)
 
-    def _backward(self, rows: Sequence[Tensor]) -> list[Tensor]:
-        """Rows [k, B, P] (and [k, B, H]) one step back."""
-        rows = self._like(self.after, rows)
+    def _backward(
+        self, outputs: Sequence[Tensor], inputs: Sequence[Tensor], rows: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Rows [k, B, P] (and [k, B, H]) at the outputs, back to the inputs."""
+        rows = self._like(outputs, rows)
         if len(rows[0]) > FEW:
             try:
                 with (
                     warnings.catch_warnings()
                 ):  # torch remarks on operations without a batched rule
                     warnings.simplefilter("ignore")
-                    return self._gradients(self.after, self.leaves, rows, batched=True)
+                    return self._gradients(outputs, inputs, rows, batched=True)
             except (RuntimeError, NotImplementedError):
                 pass  # an operation that torch cannot batch: one row after another
-        each = [self._gradients(self.after, self.leaves, row) for row in zip(*rows, strict=True)]
+        each = [self._gradients(outputs, inputs, row) for row in zip(*rows, strict=True)]
         return [torch.stack(parts) for parts in zip(*each, strict=True)]
 
     def _like(self, outputs: Sequence[Tensor], rows: Sequence[Tensor]) -> list[Tensor]:
@@ -156,9 +162,9 @@ class CellSteps(Steps):
             graph = StepGraph(self.trace, start + k)
             self._compare(graph, start + k)
             d_h[k] = v_h
-            through_h = graph.through_h(v_h)
+            through_h = graph.through_h(v_h.unsqueeze(1))
             if d_c is not None and v_c is not None and through_h is not None:
-                d_c[k] = v_c + through_h
+                d_c[k] = v_c + through_h.squeeze(1)
             row = v_h if v_c is None else torch.cat([v_h, v_c], dim=-1)
             row = graph.pull(row.unsqueeze(1)).squeeze(1)
             v_h, v_c = row[..., : self.outputs], row[..., self.outputs :] if self.has_c else None

@@ -2,8 +2,14 @@
 
     lambda = d/dk ln ||V ds_T/ds_{T-k}||_F        horizon = -1 / lambda steps
 
-V holds a few random orthonormal rows. The rate does not depend on which rows or which norm, once
-the first steps, in which they turn towards the slowest direction, are left out.
+V holds a few random orthonormal rows, so this is the rate of a mean over directions at the end: of
+the root of the mean square of what a gradient of random direction becomes. It meets the rate of the
+spectral norm, which is that of the direction that lasts longest, in the long run alone: then all
+rows have turned towards that direction, and neither the rows nor the norm matter. Until then
+directions that die are still dying among the rows, and the rate is below that of the spectral norm:
+the horizon here is the shorter one. The more of the state's directions decay at nearly the same
+rate, the longer that takes; ``LayerFlow.jacobian_norms("spectral")`` has the other one, at the
+price of a whole product.
 """
 
 from __future__ import annotations
@@ -48,7 +54,9 @@ class Horizon:
 
     kind: Kind
     rate: float  # per step, natural logarithm; NaN where there is none
-    rate_interval: tuple[float, float]  # 95 %, from the batch and windows of time
+    # 95 %, from the spread over the batch and windows of time. It says nothing of how far the mean
+    # over directions is from the direction that lasts longest.
+    rate_interval: tuple[float, float]
     lags: int  # steps over which the rate was taken, or until the product was zero
     left_out: int = 0  # sequences that are not counted: their product is exactly zero
 

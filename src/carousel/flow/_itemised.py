@@ -20,16 +20,10 @@ import torch
 from torch import Tensor
 
 from carousel._errors import CarouselError
-from carousel.cells import (
-    Linearisation,
-    Scaled,
-    binary_exponent,
-    largest,
-    pull_back,
-    times_power_of_two,
-)
-from carousel.flow._arriving import arriving
+from carousel.cells import Scaled, binary_exponent, largest, times_power_of_two
+from carousel.flow._arriving import ORDINARY, arriving, linearisation_of
 from carousel.flow._running import in_running_order
+from carousel.flow._tangent import back_of
 from carousel.trace import Trace
 
 __all__ = ["Itemised", "itemised"]
@@ -38,7 +32,6 @@ MOST_BYTES = 2**31  # of a result
 CACHE_BYTES = 2 * 2**20  # of the items that go back together, over one block
 BLOCK = 16  # steps between two looks at the range
 LEAST_CHUNK = 16
-ORDINARY = 20  # numbers from 2^-20 to 2^20 stay on the power of two that they have
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +40,8 @@ class Itemised:
 
     What a step injects is all that arrives there from outside this recurrence: from the layer above
     or the loss on the output, and from losses on h_n and c_n at a sequence's last step. At a step
-    after which a later call took the state over changed or detached, the way of single items ends:
-    what came back over that boundary is counted with the item of that step.
+    after which a later call took h or c over changed or detached, the way of single items to it
+    ends: what came back to it over that boundary is counted with the item of that step.
 
     K items, S steps, B sequences; both kinds of steps in the order of the input.
     """
@@ -110,7 +103,7 @@ def _refuse_what_does_not_fit(trace: Trace, items: int, steps: int, kept: int) -
     units = trace.trajectory.h.shape[-1]
     if trace.trajectory.c is not None:
         units += trace.trajectory.c.shape[-1]
-    size = items * batch * (entries + kept * units * trace.x.element_size())
+    size = items * batch * (entries + kept * units * trace.d_h.mantissa.element_size())
     if size > MOST_BYTES:
         raise CarouselError(
             f"{items} items over {steps} steps of {batch} sequences would take {size:,} bytes, "
@@ -131,11 +124,7 @@ class _Items:
         self.device = trace.x.device
         self.batch = trace.x.shape[1]
         self.every = torch.arange(self.batch, device=self.device)
-        truncated = trace.gradient == "1997"
-        trajectory = self.running.trajectory
-        self.linearisation: Linearisation = trace.cell.linearise(
-            trajectory, trace.weights, truncated
-        )
+        self.linearisation = linearisation_of(self.running)
         self.arriving = arriving(self.running, self.linearisation)
         # Where each item begins and each wanted step lies when the layer runs, [.., B].
         self.starts = self._place(losses)
@@ -172,7 +161,7 @@ class _Items:
         items = there.any(1).nonzero().flatten()
         latest = torch.where(there, self.starts, -1).amax(1)
         items = items[latest[items].argsort(descending=True)]
-        for chunk in items.split(self._chunk()):
+        for chunk in items.split(self._chunk()) if len(items) else ():
             self._follow(chunk, int(latest[chunk].max()))
         log10 = [self._in_order(log2, -math.inf) * math.log10(2) for log2 in self.log2]
         shares = [self._in_order(share, 0.0) for share in self.share]
@@ -194,7 +183,7 @@ class _Items:
 
     def _chunk(self) -> int:
         numbers = BLOCK * self.batch * sum(vector.shape[-1] for vector in self.vectors)
-        return max(LEAST_CHUNK, CACHE_BYTES // (numbers * self.trace.x.element_size()))
+        return max(LEAST_CHUNK, CACHE_BYTES // (numbers * self.trace.d_h.mantissa.element_size()))
 
     def _in_order(self, found: Tensor, padding: float) -> Tensor:
         """From running steps low .. high to the wanted steps of the input, [K, S, B]."""
@@ -247,7 +236,7 @@ class _Way:
     """The way back of one chunk of items, those that begin last in front."""
 
     def __init__(self, work: _Items, starts: Tensor) -> None:
-        self.step = pull_back(work.linearisation)
+        self.step = back_of(work.running, work.linearisation)
         self.arriving = work.arriving
         self.starts, self.stop_at = starts, work.low  # [K, B]
         self.begins: dict[int, list[int]] = {}
@@ -295,10 +284,8 @@ class _Way:
             found[0][row] = v_h
             out_c = None if v_c is None else found[1][row]
             v_h, v_c = self.step(t, v_h, v_c, out_c=out_c)
-            crossing = self.arriving.crossing.get(t)
-            if crossing is not None and not bool(crossing.all()):
-                v_h = torch.where(crossing.unsqueeze(-1), v_h, 0.0)
-                v_c = None if v_c is None else torch.where(crossing.unsqueeze(-1), v_c, 0.0)
+            if t in self.arriving.crossing:
+                v_h, v_c = self.arriving.stop(t, v_h, v_c)
         # v_c stands where the next call of the step writes.
         self.v = [v_h] if v_c is None else [v_h, v_c.clone()]
         return found, exponents

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from carousel._errors import CarouselError
 from carousel.cells import Cell, Scaled, State, Trajectory, Weights, adjoint_through, opaque_cell
 from carousel.flow._autograd import CellSteps, StepGraph
-from carousel.flow._flow import Flow, LayerFlow
+from carousel.flow._flow import Flow
+from carousel.flow._layer_flow import LayerFlow
 from carousel.flow._watch import Buffers, described
 from carousel.trace import Trace
 
@@ -209,7 +210,7 @@ def _traced(
         certificate_limit=_rounding(trajectory),
         boundaries=(),
         handed_over=torch.ones(0, batch),
-        cuts=(),
+        cut_states={},
         notes=("measured by autograd, one step at a time; what lies inside a step is not known",),
     )
     _check_step(StepGraph(trace, 0), batch)

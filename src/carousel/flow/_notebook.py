@@ -17,7 +17,7 @@ from carousel.flow._quantities import Category
 from carousel.flow._series import Series, series_of
 
 if TYPE_CHECKING:
-    from carousel.flow._flow import LayerFlow
+    from carousel.flow._layer_flow import LayerFlow
 
 __all__ = ["table"]
 

@@ -11,7 +11,6 @@ on the power of two of the step that sends.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -153,14 +152,16 @@ class OneStep:
             return tensor[steps]
 
         trace, lin = self.trace, self.linearisation
-        return OneStep(_picked(trace, pick), lin.map(pick))
+        return OneStep(trace.along_time(pick), lin.map(pick))
 
     @cached_property
     def crossings(self) -> tuple[Tensor, Tensor]:
         """Whether what step t sends arrives at h_{t-1}, and at c_{t-1}, as it is: [T, B] bool.
 
         It does not from a sequence's first step, and not over a boundary between two calls where
-        the state was detached, reset or changed on its way.
+        the state was detached, reset or changed on its way. Whether it was detached is known from
+        the graph. Where it was not, its gradient may have been changed on the way back, as by a
+        hook, so what arrived is compared with what was sent.
         """
         trace = self.trace
         crosses = trace.valid.clone()
@@ -178,6 +179,8 @@ class OneStep:
         if back_c is not None and arrived_c is not None:
             size_c = self.at(before).into_c(size_h)
             to_c[steps] &= unchanged & self._same(arrived_c, back_c, size_c)
+        to_h[[step for step in steps if "h" in trace.cut_states.get(step, "")]] = False
+        to_c[[step for step in steps if "c" in trace.cut_states.get(step, "")]] = False
         if trace.gradient == "1997":  # which sends nothing to h: whether it would cross shows at c
             to_h = to_c
         return to_h, to_c
@@ -275,15 +278,3 @@ def _ceiling(parts: list[Scaled], exponent: Tensor) -> Tensor:
     """The largest entry of several, as a mantissa on an exponent, [T, B, 1] float64."""
     largest_log2 = torch.stack([part.log2_largest() for part in parts]).amax(0)
     return torch.exp2(largest_log2 - exponent).unsqueeze(-1)
-
-
-def _picked(trace: Trace, pick: Callable[[Tensor], Tensor]) -> Trace:
-    return replace(
-        trace,
-        x=pick(trace.x),
-        trajectory=trace.trajectory.map(pick),
-        d_h=trace.d_h.map(pick),
-        d_c=None if trace.d_c is None else trace.d_c.map(pick),
-        d_h_injected=trace.d_h_injected.map(pick),
-        d_c_injected=None if trace.d_c_injected is None else trace.d_c_injected.map(pick),
-    )

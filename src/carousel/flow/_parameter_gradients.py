@@ -1,9 +1,7 @@
 """The gradients of a layer's parameters from those of its states, for any part of these.
 
-    weight_ih += d_a x^T      weight_hh += d_a h_{t-1}^T      bias_ih, bias_hh += d_a
-    weight_hr += d_h m^T      peephole_k += d_a_k * c_{t-1}   (c_t for the gate o)
-
-All of it is linear in (d_h, d_c), so a part of the one gives a part of the other.
+All of it is linear in (d_h, d_c), so a part of the one gives a part of the other. The factors are
+those of ``_parameter_factors.py``, here as plain tensors and for all parameters at once.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from carousel.cells import Linearisation
+from carousel.flow._parameter_factors import Factors, factors_of
 from carousel.trace import Trace
 
 __all__ = ["parameter_gradients"]
@@ -29,41 +28,24 @@ def parameter_gradients(
         d_h: at h of the steps [S, B, P].
         d_c: at c, in total [S, B, H]; None for a cell without c.
     """
-    lin, weights, trajectory = linearisation, trace.weights, trace.trajectory
+    lin, weights = linearisation, trace.weights
     rows = slice(first, first + len(d_h))
     d_m = d_h if weights.w_hr is None else d_h @ weights.w_hr
     u = lin.from_h[rows] * d_m.unsqueeze(-2)
     if d_c is not None and lin.from_c is not None:
         u = torch.cat([lin.from_c[rows] * d_c.unsqueeze(-2), u], dim=-2)
-    d_a = u[..., lin.rows - lin.gates :, :]  # where h_{t-1} meets it
-    at_x = d_a
+    at_h = u[..., lin.rows - lin.gates :, :]  # [S, B, G, H]
+    at_x = at_h
     if lin.n_from_h is not None:
-        at_x = torch.cat([d_a[..., :-1, :], (lin.n_from_h[rows] * d_m).unsqueeze(-2)], dim=-2)
-    found = {
-        "weight_ih": _outer(at_x.flatten(-2), trace.x[rows]),
-        "weight_hh": _outer(d_a.flatten(-2), trajectory.h_prev[rows]),
-    }
-    if weights.b_ih is not None:
-        found["bias_ih"] = at_x.flatten(-2).sum((0, 1))
-    if weights.b_hh is not None:
-        found["bias_hh"] = d_a.flatten(-2).sum((0, 1))
-    if weights.w_hr is not None:
-        found["weight_hr"] = _outer(d_h, trace.cell.unprojected(trajectory)[rows])
-    if weights.peephole is not None:
-        assert trajectory.c is not None
-        assert trajectory.c_prev is not None
-        found["weight_peephole"] = torch.stack(
-            [
-                (
-                    d_a[..., trace.cell.gates.index(gate), :]
-                    * (trajectory.c if gate == "o" else trajectory.c_prev)[rows]
-                ).sum((0, 1))
-                for gate in trace.cell.peepholes
-            ]
-        )
-    return found
+        at_x = torch.cat([at_h[..., :-1, :], (lin.n_from_h[rows] * d_m).unsqueeze(-2)], dim=-2)
+    lefts = {"d_a at x": at_x.flatten(-2), "d_a at h": at_h.flatten(-2), "d_h": d_h}
 
+    def gradient(factors: Factors) -> Tensor:
+        if factors.left == "peepholes":
+            gates = [trace.cell.gates.index(gate) for gate in factors.seen]
+            seen = torch.stack([c[rows] for c in factors.seen.values()], dim=-2)
+            return (at_h[..., gates, :] * seen).sum((0, 1))
+        left = lefts[factors.left].flatten(0, 1)
+        return left.sum(0) if factors.right is None else left.T @ factors.right[rows].flatten(0, 1)
 
-def _outer(left: Tensor, right: Tensor) -> Tensor:
-    """Summed over steps and sequences: [S, B, M] and [S, B, N] -> [M, N]."""
-    return left.flatten(0, 1).T @ right.flatten(0, 1)
+    return {name: gradient(factors) for name, factors in factors_of(trace).items()}

@@ -2,10 +2,8 @@
 
     dL/dW = sum_t G_t,     G_t = sum_b left[t, b] right[t, b]^T
 
-    w_ih: d_a x_t^T      w_hh: d_a h_{t-1}^T      w_hr: d_h m_t^T
-    b_ih, b_hh: d_a      peephole: d_a_i c_{t-1}, d_a_f c_{t-1}, d_a_o c_t
-
-The G_t are never all there: the norm of each follows from inner products within the batch,
+The factors of each parameter stand in ``_parameter_factors.py``. The G_t are never all there: the
+norm of each follows from inner products within the batch,
 
     ||G_t||^2 = sum_{b, b'} <left_b, left_b'> <right_b, right_b'>
 
@@ -15,9 +13,8 @@ and the partial sums are one matrix each that runs along time, with a power of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -25,9 +22,10 @@ from torch import Tensor
 from carousel._errors import CarouselError
 from carousel.cells import Scaled, binary_exponent, times_power_of_two
 from carousel.flow._one_step import OneStep, common_exponent, linearised, unit
+from carousel.flow._parameter_factors import Factors, factors_of
 from carousel.trace import Trace
 
-__all__ = ["ParameterTerms", "Sum", "parameter_gradient", "parameter_names", "parameter_terms"]
+__all__ = ["ParameterTerms", "Sum", "parameter_gradient", "parameter_terms"]
 
 NOTHING = -(2**40)  # the exponent of an exact zero
 GRAM_ENTRIES = 2**22  # inner products that are in memory at once
@@ -134,33 +132,28 @@ class _Rows:
         return self.left * _two_to(shift).unsqueeze(-1)
 
 
-def parameter_names(trace: Trace) -> tuple[str, ...]:
-    """The parameters that a layer has, named as in the equations."""
-    return tuple(name for name, weight in vars(trace.weights).items() if weight is not None)
-
-
-def parameter_gradient(step: OneStep, name: str) -> Sum:
+def parameter_gradient(step: OneStep, factors: Factors) -> Sum:
     """dL/dW of one parameter along the totals of a trace, [M, N]; N = 1 but for a matrix."""
-    return _rows(step, name).total()
+    return _rows(step, factors).total()
 
 
 def parameter_terms(trace: Trace, name: str) -> ParameterTerms:
     """The terms of one parameter's gradient; see ``LayerFlow.parameter_terms``."""
-    names = parameter_names(trace)
-    if name not in names:
+    known = factors_of(trace)
+    if name not in known:
         raise CarouselError(
             f"{trace.name} ({trace.cell.name}) has no parameter {name!r}. "
-            f"It has: {', '.join(names)}."
+            f"It has: {', '.join(known)}."
         )
     with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
-        rows = _rows(linearised(trace), name)
+        rows = _rows(linearised(trace), known[name])
         total = rows.total()
         left, exponent = rows.left_by_step(), rows.steps_exponent()
         log2_norms = _gram_norms(left, rows.right).log2()
         cosine = _cosine_with(total, left, rows.right, log2_norms)
         start = _partial(left, rows.right, exponent, total, range(len(left)))
         end = _partial(left, rows.right, exponent, total, range(len(left) - 1, -1, -1))
-        parameter = cast(Tensor, getattr(trace.weights, name))
+        parameter = known[name].parameter
         log2_by_sequence = _norm(rows.left).log2() + _norm(rows.right).log2() + rows.exponent
         return ParameterTerms(
             name=name,
@@ -174,25 +167,22 @@ def parameter_terms(trace: Trace, name: str) -> ParameterTerms:
         )
 
 
-def _rows(step: OneStep, name: str) -> _Rows:
+def _rows(step: OneStep, factors: Factors) -> _Rows:
     """left and right of one parameter."""
-    trace = step.trace
-    trajectory = trace.trajectory
-    ones = trace.x.new_ones(()).expand(*trace.x.shape[:2], 1)
-    if name == "w_hr":
-        right = trace.cell.unprojected(trajectory)
-        return _Rows.of(step.d_h, right, trace.valid)
-    if name == "peephole":
-        seen = {gate: trajectory.c if gate == "o" else trajectory.c_prev for gate in step.gates}
-        parts = []
-        for gate in trace.cell.peepholes:
-            c = cast(Tensor, seen[gate])
-            parts.append(step.d_a(gate).linear(lambda d_a, c=c: d_a * c))  # type: ignore[misc]
-        return _Rows.of(_beside(parts), ones, trace.valid)
-    d_a_of: Callable[[str], Scaled] = step.d_a_input if name in ("w_ih", "b_ih") else step.d_a
-    left = _beside([d_a_of(gate) for gate in step.gates])
-    rights = {"w_ih": trace.x, "w_hh": trajectory.h_prev}
-    return _Rows.of(left, rights.get(name, ones), trace.valid)
+    valid = step.trace.valid
+    ones = step.trace.x.new_ones(()).expand(*valid.shape, 1)
+    right = ones if factors.right is None else factors.right
+    if factors.left == "d_h":
+        return _Rows.of(step.d_h, right, valid)
+    if factors.left == "peepholes":
+        parts = [
+            step.d_a(gate).linear(lambda d_a, c=c: d_a * c)  # type: ignore[misc]
+            for gate, c in factors.seen.items()
+        ]
+    else:
+        d_a_of = step.d_a_input if factors.left == "d_a at x" else step.d_a
+        parts = [d_a_of(gate) for gate in step.gates]
+    return _Rows.of(_beside(parts), right, valid)
 
 
 def _beside(parts: list[Scaled]) -> Scaled:

@@ -22,7 +22,7 @@ from carousel.flow._strips import Curve, draw_curves, label_curves, mark_range
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from carousel.flow._flow import LayerFlow
+    from carousel.flow._layer_flow import LayerFlow
 
 __all__ = ["LayerPlots"]
 

@@ -16,16 +16,7 @@ def in_running_order(trace: Trace) -> Trace:
     if trace.direction == "forward":
         return trace
     turn = turner(trace.lengths, trace.x.shape[0])
-    return replace(
-        trace,
-        x=turn(trace.x),
-        trajectory=trace.trajectory.map(turn),
-        d_h=trace.d_h.map(turn),
-        d_c=None if trace.d_c is None else trace.d_c.map(turn),
-        d_h_injected=trace.d_h_injected.map(turn),
-        d_c_injected=None if trace.d_c_injected is None else trace.d_c_injected.map(turn),
-        direction="forward",
-    )
+    return replace(trace.along_time(turn), direction="forward")
 
 
 def turned_back(trace: Trace, tensor: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from carousel.cells import (
     Linearisation,
+    PullBack,
     StepMatrices,
     pull_back,
     push_forward,
@@ -23,7 +24,7 @@ from carousel.cells import (
 from carousel.flow._autograd import StepGraph
 from carousel.trace import Trace
 
-__all__ = ["Tangent", "tangent_of"]
+__all__ = ["Tangent", "back_of", "tangent_of"]
 
 BLOCK = 64  # steps whose factors are held at a time
 MOST_NUMBERS = 2**18  # of the matrices that are held at a time: 2 MiB of float64, near the core
@@ -64,6 +65,11 @@ class Tangent(ABC):
         found = self._jacobian(t)
         return found * self.crossings[t][:, None, None] if t in self.crossings else found
 
+    def split(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The parts of h and of c on the last axis."""
+        has_c = self.size > self.outputs
+        return rows[..., : self.outputs], rows[..., self.outputs :] if has_c else None
+
     @abstractmethod
     def _push(self, t: int, q: Tensor) -> Tensor: ...
 
@@ -88,6 +94,30 @@ def tangent_of(
     return _ByHand(trace, dtype, truncated) if trace.cell.derived else _ByAutograd(trace, dtype)
 
 
+def back_of(trace: Trace, linearisation: Linearisation | None) -> PullBack:
+    """The way back over one step for vectors at h and at c, as ``cells.pull_back`` has it.
+
+    Args:
+        trace: in running order.
+        linearisation: of its trajectory; None for a cell known as a function alone, which is
+            followed by autograd, all vectors at once.
+    """
+    if linearisation is not None:
+        return pull_back(linearisation)
+    tangent = _ByAutograd(trace, trace.d_h.mantissa.dtype)
+
+    def step(
+        t: int, v_h: Tensor, v_c: Tensor | None, out_c: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        if v_c is not None and out_c is not None:
+            through_h = tangent.through_h(t, v_h.transpose(0, 1))
+            out_c.copy_(v_c + through_h.transpose(0, 1))
+        v = tangent.pull(t, _joined((v_h, v_c)).transpose(0, 1)).transpose(0, 1)
+        return tangent.split(v)
+
+    return step
+
+
 class _ByHand(Tangent):
     """By the cell's factors, computed for a block of steps when one of them is asked for."""
 
@@ -106,11 +136,11 @@ class _ByHand(Tangent):
             return matrices.push(k, q)
         k = self._enter(t)
         rows = q.permute(2, 0, 1)
-        return _joined(self.push_step(k, *self._split(rows))).permute(1, 2, 0)
+        return _joined(self.push_step(k, *self.split(rows))).permute(1, 2, 0)
 
     def _pull(self, t: int, v: Tensor) -> Tensor:
         k = self._enter(t)
-        v_h, v_c = self._split(v.transpose(0, 1))
+        v_h, v_c = self.split(v.transpose(0, 1))
         return _joined(self.pull_step(k, v_h, v_c)).transpose(0, 1)
 
     def _jacobian(self, t: int) -> Tensor:
@@ -137,10 +167,6 @@ class _ByHand(Tangent):
         part = self.trajectory.map(lambda tensor: tensor[first : first + steps].to(self.dtype))
         return self.cell.linearise(part, self.weights, self.truncated)
 
-    def _split(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        has_c = self.size > self.outputs
-        return rows[..., : self.outputs], rows[..., self.outputs :] if has_c else None
-
 
 class _ByAutograd(Tangent):
     """By autograd of one step at a time, at autograd's price."""
@@ -161,6 +187,12 @@ class _ByAutograd(Tangent):
     def _jacobian(self, t: int) -> Tensor:
         eye = torch.eye(self.size, dtype=self.dtype, device=self.device)
         return self._graph(t).pull(eye.expand(self.batch, -1, -1))
+
+    def through_h(self, t: int, v_h: Tensor) -> Tensor:
+        """What rows v_h [B, k, P] at h_t are at c_t [B, k, H], of a state with a c."""
+        found = self._graph(t).through_h(v_h)
+        assert found is not None
+        return found
 
     def _graph(self, t: int) -> StepGraph:
         if self.held is None or self.held[0] != t:

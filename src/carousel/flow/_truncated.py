@@ -21,23 +21,14 @@ from torch import Tensor
 
 from carousel._errors import CarouselError
 from carousel.cells import Adjoint, Scaled, adjoint, adjoint_along
+from carousel.flow._difference import Difference
 from carousel.flow._one_step import OneStep, linearised
-from carousel.flow._parameters import Sum, parameter_gradient, parameter_names
+from carousel.flow._parameter_factors import factors_of
+from carousel.flow._parameters import Sum, parameter_gradient
 from carousel.flow._running import in_running_order, turned_back
 from carousel.trace import Trace
 
-__all__ = ["CutError", "Gradient1997", "gradient_1997"]
-
-
-@dataclass(frozen=True)
-class CutError:
-    """How far the truncated gradient of one parameter is from the full one.
-
-    Both are NaN where the full gradient is zero; the cosine also where the truncated one is.
-    """
-
-    relative: float  # ||g_1997 - g_full|| / ||g_full||, Frobenius norms
-    cosine: float  # <g_1997, g_full> / (||g_1997|| ||g_full||)
+__all__ = ["Gradient1997", "gradient_1997"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +37,9 @@ class Gradient1997:
 
     scaled_d_h: Scaled
     scaled_d_c: Scaled
-    parameters: Mapping[str, Tensor]  # truncated, by the names of the equations: w_ih, w_hh, ..
+    parameters: Mapping[str, Tensor]  # truncated, by torch's names: weight_ih, ..
     full: Mapping[str, Tensor]  # the full gradients, likewise
-    errors: Mapping[str, CutError]  # of the former against the latter
+    differences: Mapping[str, Difference]  # of the former from the latter
 
     @cached_property
     def d_h(self) -> Tensor:
@@ -73,23 +64,24 @@ def gradient_1997(trace: Trace) -> Gradient1997:
         recorded = linearised(running)
         cut = _followed(recorded, truncated=True)
         full = _followed(recorded, truncated=False)
-        names = parameter_names(trace)
+        known = factors_of(running)
         both = {
-            name: (parameter_gradient(cut, name), parameter_gradient(full, name)) for name in names
+            name: (parameter_gradient(cut, factors), parameter_gradient(full, factors))
+            for name, factors in known.items()
         }
-        shapes = {name: getattr(trace.weights, name) for name in names}
+
+    def shaped(name: str, found: Sum) -> Tensor:
+        parameter = known[name].parameter
+        return found.value(parameter).view_as(parameter)
+
     turn = partial(turned_back, trace)
     assert cut.trace.d_c is not None
     return Gradient1997(
         scaled_d_h=cut.trace.d_h.map(turn),
         scaled_d_c=cut.trace.d_c.map(turn),
-        parameters={
-            name: pair[0].value(shapes[name]).view_as(shapes[name]) for name, pair in both.items()
-        },
-        full={
-            name: pair[1].value(shapes[name]).view_as(shapes[name]) for name, pair in both.items()
-        },
-        errors={name: _error(*pair) for name, pair in both.items()},
+        parameters={name: shaped(name, pair[0]) for name, pair in both.items()},
+        full={name: shaped(name, pair[1]) for name, pair in both.items()},
+        differences={name: _difference(*pair) for name, pair in both.items()},
     )
 
 
@@ -122,8 +114,8 @@ def _back(recorded: OneStep, one: OneStep, *, truncated: bool) -> Adjoint:
     return adjoint(ends, *arriving)
 
 
-def _error(cut: Sum, full: Sum) -> CutError:
+def _difference(cut: Sum, full: Sum) -> Difference:
     if not bool(full.mantissa.any()):
-        return CutError(math.nan, math.nan)
+        return Difference(math.nan, math.nan)
     log2 = cut.minus(full).log2_norm() - full.log2_norm()
-    return CutError(float(torch.exp2(log2)), float(cut.cosine(full)))
+    return Difference(float(torch.exp2(log2)), float(cut.cosine(full)))

@@ -27,32 +27,20 @@ import torch
 from torch import Tensor
 
 from carousel._errors import CarouselError
-from carousel.cells import (
-    Linearisation,
-    Scaled,
-    binary_exponent,
-    largest,
-    power_of_two,
-    pull_back,
-)
-from carousel.flow._arriving import arriving
+from carousel.cells import Scaled, binary_exponent, largest, power_of_two, pull_back
+from carousel.flow._arriving import arriving, linearisation_of, standing, through_h
+from carousel.flow._difference import Difference
+from carousel.flow._parameter_factors import not_known
 from carousel.flow._parameter_gradients import parameter_gradients
-from carousel.flow._running import in_running_order
-from carousel.trace import Trace, turner
+from carousel.flow._running import in_running_order, turned_back
+from carousel.flow._tangent import back_of
+from carousel.trace import Trace
 
-__all__ = ["Difference", "Truncation", "TruncationCurve", "truncation", "truncation_curve"]
+__all__ = ["Truncation", "TruncationCurve", "truncation", "truncation_curve"]
 
 How = Literal["window", "chunks"]
 WAYS = ("window", "chunks")
 ALL = "all"  # the parameters of a layer, side by side
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far a truncated gradient is from the full one."""
-
-    bias: float  # |g_k - g| / |g|; NaN where the full gradient is zero
-    cosine: float  # <g_k, g> / |g_k| |g|; NaN where one of them is zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,53 +53,76 @@ class Truncation:
 
     k: int
     how: How
-    bias_h: Tensor
+    relative_h: Tensor
     cosine_h: Tensor
-    bias_c: Tensor | None
+    relative_c: Tensor | None
     cosine_c: Tensor | None
-    parameters: Mapping[
-        str, Difference
-    ]  # "weight_ih", "weight_hh", "bias_ih", .. as torch has them
-    all_parameters: Difference  # of the layer, side by side
+    of_parameters: Mapping[str, Difference] | None  # by torch's names, and "all"; None: not known
+    layer: str
+
+    @property
+    def parameters(self) -> Mapping[str, Difference]:
+        """Of each parameter's gradient: "weight_ih", "weight_hh", "bias_ih", .. as torch has them.
+
+        Raises:
+            CarouselError: of a cell that was measured as a function.
+        """
+        return {name: found for name, found in self._known().items() if name != ALL}
+
+    @property
+    def all_parameters(self) -> Difference:
+        """Of all of the layer's parameters, side by side.
+
+        Raises:
+            CarouselError: as ``parameters`` does.
+        """
+        return self._known()[ALL]
+
+    def _known(self) -> Mapping[str, Difference]:
+        if self.of_parameters is None:
+            raise not_known(self.layer)
+        return self.of_parameters
 
 
 @dataclass(frozen=True, eq=False)
 class TruncationCurve:
-    """The relative bias of every parameter's gradient, and of all together, for k = 1 .. K."""
+    """``Difference`` of every parameter's gradient, and of all together, for k = 1 .. K."""
 
     k: Tensor  # [K] int64
-    parameters: Mapping[str, Tensor]  # bias, each [K] float64
+    parameters: Mapping[str, Tensor]  # relative, each [K] float64
     cosines: Mapping[str, Tensor]
-    bias: Tensor  # [K] of all parameters of the layer, side by side
+    relative: Tensor  # [K] of all parameters of the layer, side by side
     cosine: Tensor
 
-    def length(self, bias: float, parameter: str | None = None) -> int:
-        """The smallest k from which on the relative bias stays at or below ``bias``.
+    def length(self, relative: float, parameter: str | None = None) -> int:
+        """The smallest k from which on the relative difference stays at or below ``relative``.
 
-        The bias need not fall with k, so a smaller k may have a smaller bias by chance.
+        It need not fall with k, so a smaller k may have a smaller one by chance.
 
         Args:
-            bias: above 0, such as 0.1.
+            relative: above 0, such as 0.1.
             parameter: one of ``parameters``; None: all together.
 
         Raises:
-            CarouselError: a bias that is no positive number, an unknown parameter, or a gradient of
-                zero, which has no relative bias.
+            CarouselError: no positive number, an unknown parameter, or a gradient of zero, from
+                which nothing has a relative difference.
         """
-        if not bias > 0:
-            raise CarouselError(f"Expected a bias above 0, such as 0.1, got {bias!r}.")
+        if not relative > 0:
+            raise CarouselError(
+                f"Expected a relative difference above 0, such as 0.1, got {relative!r}."
+            )
         if parameter is not None and parameter not in self.parameters:
             raise CarouselError(
                 f"There is no parameter {parameter!r}. Expected one of: "
                 f"{', '.join(self.parameters)}."
             )
-        curve = self.bias if parameter is None else self.parameters[parameter]
+        curve = self.relative if parameter is None else self.parameters[parameter]
         if bool(curve.isnan().any()):
             raise CarouselError(
-                "The gradient is zero or not finite, so it has no relative bias. "
+                "The gradient is zero or not finite, so nothing has a relative difference from it. "
                 "See flow.nonfinite and layer.norm('d_h')."
             )
-        above = (curve > bias).nonzero().flatten()
+        above = (curve > relative).nonzero().flatten()
         if not len(above):
             return 1
         return min(int(above[-1]) + 2, len(curve))  # at the longest k only rounding is left
@@ -125,31 +136,30 @@ def truncation(trace: Trace, k: int, how: How = "window") -> Truncation:
         raise CarouselError(f"There is no truncation {how!r}. Expected one of: {', '.join(WAYS)}.")
     with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
         work = _Lags(trace, k if how == "chunks" else None)
-        kept = torch.zeros_like(work.total)
-        for lag, (first, part) in enumerate(work.by_lag()):
-            if lag == k:
-                break
-            kept[first : first + len(part)] += part
+        kept = work.kept(k)
         by_step = [
             [work.turned(each) for each in _by_step(part, total)]
             for part, total in zip(work.totals(kept), work.totals(work.total), strict=True)
         ]
-        full = work.gradients(work.total)
-        differences = _differences(work.gradients(kept), full)
+        differences = None
+        if trace.cell.derived:
+            differences = _differences(work.gradients(kept), work.gradients(work.total))
         return Truncation(
             k=k,
             how=how,
-            bias_h=by_step[0][0],
+            relative_h=by_step[0][0],
             cosine_h=by_step[0][1],
-            bias_c=by_step[1][0] if len(by_step) > 1 else None,
+            relative_c=by_step[1][0] if len(by_step) > 1 else None,
             cosine_c=by_step[1][1] if len(by_step) > 1 else None,
-            all_parameters=differences.pop(ALL),
-            parameters=differences,
+            of_parameters=differences,
+            layer=trace.name,
         )
 
 
 def truncation_curve(trace: Trace) -> TruncationCurve:
     """The bias of every k, lag by lag in one go; see ``LayerFlow.truncation_curve``."""
+    if not trace.cell.derived:
+        raise not_known(trace.name)
     with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
         work = _Lags(trace, None)
         full = work.gradients(work.total)
@@ -160,13 +170,13 @@ def truncation_curve(trace: Trace) -> TruncationCurve:
                 found[name] += gradient
             curve.append(_differences(found, full))
         names = list(curve[0])
-        bias = {name: _column(d[name].bias for d in curve) for name in names}
+        relative = {name: _column(d[name].relative for d in curve) for name in names}
         cosine = {name: _column(d[name].cosine for d in curve) for name in names}
         return TruncationCurve(
             k=torch.arange(1, len(curve) + 1),
-            bias=bias.pop(ALL),
+            relative=relative.pop(ALL),
             cosine=cosine.pop(ALL),
-            parameters=bias,
+            parameters=relative,
             cosines=cosine,
         )
 
@@ -181,35 +191,66 @@ class _Lags:
         w_0[t] = what arrives at t;     w_{l+1}[t] = J_{t+1}^T w_l[t+1]
 
     In float64, whatever the module's dtype, and at each step in units of a power of two near the
-    total there: what underflows beside it is nothing beside it.
+    total there: what underflows beside it is nothing beside it. A cell known as a function alone
+    is followed in its own dtype.
     """
 
     def __init__(self, trace: Trace, chunk: int | None) -> None:
         self.trace, self.chunk = trace, chunk
-        self.running = _in_double(in_running_order(trace))
-        truncated = trace.gradient == "1997"
-        running = self.running
-        self.linearisation: Linearisation = trace.cell.linearise(
-            running.trajectory, running.weights, truncated
-        )
-        self.arriving = arriving(running, self.linearisation)
-        standing = self.arriving.standing
-        self.unit = standing.exponents() + binary_exponent(largest(standing.mantissa))  # [T, B]
-        self.total = standing.at(self.unit).mantissa
+        self.running = in_running_order(trace)
+        if trace.cell.derived:
+            self.running = _in_double(self.running)
+        self.linearisation = linearisation_of(self.running)
+        self.arriving = arriving(self.running, self.linearisation)
+        stands = standing(self.running, self.linearisation)
+        self.unit = stands.exponents() + binary_exponent(largest(stands.mantissa))  # [T, B]
+        self.total = stands.at(self.unit).mantissa
         vector = torch.cat(self.arriving.vectors, dim=-1)
         self.arrived = Scaled(vector, self.arriving.exponent).at(self.unit).mantissa
         self.outputs = self.arriving.vectors[0].shape[-1]
         self.passing = self._passing()
 
     def _passing(self) -> Tensor:
-        """What a gradient at step t is multiplied with on its way before t, [T, B]."""
+        """What a gradient at step t is multiplied with on its way before t, [T, B, 1 or units]."""
         shift = self.unit - torch.cat([self.unit[:1], self.unit[:-1]])
-        passing = power_of_two(shift)
-        for step, crosses in self.arriving.crossing.items():
-            passing[step] = torch.where(crosses, passing[step], 0.0)
+        passing = power_of_two(shift).unsqueeze(-1)
+        if self.arriving.crossing:
+            passing = passing.expand_as(self.total).clone()
+        for step in self.arriving.crossing:
+            parts = self.arriving.stop(step, *self.split(passing[step]))
+            passing[step] = torch.cat([part for part in parts if part is not None], dim=-1)
         if self.chunk is not None:
             passing[:: self.chunk] = 0.0
         return passing
+
+    def kept(self, k: int) -> Tensor:
+        """The sum of w_0 .. w_{k-1} at every step, [T, B, units]."""
+        if self.linearisation is None:
+            return self._kept_step_by_step(k)
+        kept = torch.zeros_like(self.total)
+        for lag, (first, part) in enumerate(self.by_lag()):
+            if lag == k:
+                break
+            kept[first : first + len(part)] += part
+        return kept
+
+    def _kept_step_by_step(self, k: int) -> Tensor:
+        """The same with all lags side by side at each step, so that a step is run only once."""
+        step = back_of(self.running, None)
+        kept = torch.empty_like(self.total)
+        w = self.arrived[-1:]  # [lags, B, units], w_0 in front
+        for t in range(len(kept) - 1, -1, -1):
+            kept[t] = w.sum(0)
+            if t == 0:
+                break
+            if k == 1:
+                w = self.arrived[t - 1 : t]
+                continue
+            pulled = step(t, *self.split(w[: k - 1]))
+            earlier = torch.cat([part for part in pulled if part is not None], dim=-1)
+            earlier = torch.where(self.passing[t] == 0, 0.0, earlier * self.passing[t])
+            w = torch.cat([self.arrived[t - 1 : t], earlier])
+        return kept
 
     def by_lag(self) -> Iterator[tuple[int, Tensor]]:
         """For lag 0, 1, ..: the first step and w of the steps from there on, [S, B, units].
@@ -230,6 +271,7 @@ class _Lags:
 
     def _pulled(self, begin: int, stop: int, w: Tensor) -> Tensor:
         """From the steps begin .. stop-1, each to the one before it."""
+        assert self.linearisation is not None
         side_by_side = self.linearisation.map(
             lambda factor: factor[begin:stop].flatten(0, 1).unsqueeze(0)
         )
@@ -237,7 +279,7 @@ class _Lags:
         w_h, w_c = self.split(w.flatten(0, 1))
         w_h, w_c = step(0, w_h, w_c)
         pulled = w_h if w_c is None else torch.cat([w_h, w_c], dim=-1)
-        passing = self.passing[begin:stop].unsqueeze(-1)
+        passing = self.passing[begin:stop]
         # What does not pass is zero even where it is not finite.
         return torch.where(passing == 0, 0.0, pulled.unflatten(0, w.shape[:2]) * passing)
 
@@ -252,6 +294,8 @@ class _Lags:
         d_h, w_c = self.split(w)
         if w_c is None:
             return [d_h]
+        if self.linearisation is None:
+            return [d_h, w_c + through_h(self.running, d_h, first)]
         assert self.linearisation.c_from_h is not None
         w_hr = self.running.weights.w_hr
         d_m = d_h if w_hr is None else d_h @ w_hr
@@ -259,6 +303,7 @@ class _Lags:
 
     def gradients(self, w: Tensor, first: int = 0) -> dict[str, Tensor]:
         """What w of the steps from ``first`` on gives for each parameter, in one common unit."""
+        assert self.linearisation is not None
         scale = power_of_two(self.unit[first : first + len(w)] - self.unit.max())
         d_h, *d_c = self.totals(w * scale.unsqueeze(-1), first)
         return parameter_gradients(
@@ -267,9 +312,7 @@ class _Lags:
 
     def turned(self, by_step: Tensor) -> Tensor:
         """[T, B] in the order of the input, NaN at padding."""
-        if self.trace.direction == "reverse":
-            by_step = turner(self.trace.lengths, len(by_step))(by_step)
-        return torch.where(self.trace.valid, by_step, math.nan)
+        return torch.where(self.trace.valid, turned_back(self.trace, by_step), math.nan)
 
 
 def _in_double(trace: Trace) -> Trace:
@@ -292,12 +335,12 @@ def _in_double(trace: Trace) -> Trace:
 
 
 def _by_step(kept: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-    """Bias and cosine over the units, [T, B, units] -> [T, B]."""
+    """``Difference`` over the units, [T, B, units] -> relative and cosine [T, B]."""
     size = torch.linalg.vector_norm(total, dim=-1)
-    bias = torch.linalg.vector_norm(kept - total, dim=-1) / size
-    bias = torch.where(size == 0, math.nan, bias)
+    relative = torch.linalg.vector_norm(kept - total, dim=-1) / size
+    relative = torch.where(size == 0, math.nan, relative)
     cosine = torch.nn.functional.cosine_similarity(_unit(kept), _unit(total), dim=-1, eps=0.0)
-    return bias, cosine
+    return relative, cosine
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from carousel._errors import CarouselError
-from carousel.flow._flow import Flow, LayerFlow
+from carousel.flow._flow import Flow
+from carousel.flow._layer_flow import LayerFlow
 from carousel.trace import Recorder
 
 __all__ = ["Buffers", "Watcher", "described", "measure", "watch"]

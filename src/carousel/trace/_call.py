@@ -62,6 +62,7 @@ class Call:
     by_keyword: bool = False  # the state was given as hx=.., of which no alias can be made
     before: Call | None = None  # the call whose state entered this one, through the graph
     unheard: frozenset[int] = frozenset()  # which of the states came from there unheard
+    hooked: bool = False  # whether a hook of the user's is on the state, after other operations
     made_in: int | None = None  # the backward pass in which the call was made, if in one
     differentiated_in: int | None = None  # the last pass that built a graph of its own
     twice: bool = False  # whether another pass came through after such a one

@@ -6,14 +6,14 @@ cuts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from carousel.trace._call import Call
 
-__all__ = ["cut_notes", "cut_steps", "starts_where"]
+__all__ = ["cut_notes", "cut_states", "starts_where"]
 
 STATES = ("h", "c")
 
@@ -41,18 +41,21 @@ def _for_all(flags: Tensor) -> Tensor:
     return flags if flags.dim() == 1 else flags.flatten(0, -2).all(0)
 
 
-def cut_steps(timeline: Sequence[Call], begins: Sequence[int]) -> tuple[int, ...]:
+def cut_states(timeline: Sequence[Call], begins: Sequence[int]) -> Mapping[int, str]:
     """The first steps of the calls into whose state, or a part of it, no gradient flows back.
 
     Args:
         timeline: calls that continue one another.
         begins: the first step of each call.
+
+    Returns:
+        By step, what came detached: "h", "c" or "hc".
     """
-    return tuple(
-        step
+    found = {
+        step: _missing(call, first=number == 0)
         for number, (step, call) in enumerate(zip(begins, timeline, strict=True))
-        if _missing(call, first=number == 0)
-    )
+    }
+    return {step: states for step, states in found.items() if states}
 
 
 def _missing(call: Call, *, first: bool) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from carousel.cells import Scaled, Trajectory, Weights
 from carousel.trace._call import Call
-from carousel.trace._cuts import cut_notes, cut_steps
+from carousel.trace._cuts import cut_notes, cut_states
 from carousel.trace._replay import LayerReplay
 from carousel.trace._timepath import REACH
 from carousel.trace._trace import Trace
@@ -80,7 +80,7 @@ def join_layer(timeline: list[Call], places: Places, layer: int, direction: int)
         certificate_limit=_rounding(trajectory, first.arithmetic.dtype),
         boundaries=boundaries,
         handed_over=handed_over,
-        cuts=cut_steps(timeline, (0, *boundaries)),
+        cut_states=cut_states(timeline, (0, *boundaries)),
         notes=_notes(timeline, boundaries, handed_over),
     )
 
@@ -232,7 +232,12 @@ def _notes(
     if any(call.altered for call in timeline):
         notes.append(
             "A hook of yours changed gradients on their way into the module; the flow holds what "
-            "entered."
+            "entered. What it changed counts as injected, but where all that came was carried."
+        )
+    if any(call.hooked for call in timeline[1:]):
+        notes.append(
+            "A hook of yours stands on the state between calls: what it makes of the gradient "
+            "counts as carried, and so does what else came back to that state."
         )
     if any(call.twice for call in timeline):
         notes.append(

@@ -74,6 +74,7 @@ class Recorder:
         self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
         self._produced: weakref.WeakValueDictionary[Edge, Call] = weakref.WeakValueDictionary()
         self._rng_states: dict[nn.Module, Tensor] = {}
+        self._hooked: dict[nn.Module, list[bool]] = {}  # states of the call that is running
         self._listeners: dict[nn.Module, Listener] = {}
         self._ends: dict[nn.Module, list[Tensor]] = {}  # the states that its last call put out
         self._handles: list[RemovableHandle] = []
@@ -106,6 +107,7 @@ class Recorder:
             call.stop_listening()
         self.outputs.clear()
         self._rng_states.clear()
+        self._hooked.clear()
         self._listeners.clear()
         self._ends.clear()
         withdraw(self)
@@ -142,6 +144,7 @@ class Recorder:
             offer(module, self._listeners[module], self)
         if len(args) < 2 or args[1] is None:
             return None
+        self._hooked[module] = [_has_hooks(state) for state in _as_tuple(args[1])]
         # An alias that nobody else reads: its gradient is exactly what this call sends back.
         aliases = tuple(_alias(state) for state in _as_tuple(args[1]))
         return (args[0], aliases[0] if isinstance(args[1], Tensor) else aliases, *args[2:])
@@ -178,7 +181,8 @@ class Recorder:
             like = _named_outputs(module, result)["output"]
             result, masks = forward_layerwise(weights, spec, layout, _data(x), states, like)
         result = _with_own_c(_with_gradient(result), spec)
-        paths, before, lost, unheard, carrying = self._paths(self._names[module], states)
+        hooked = self._hooked.pop(module, [False] * len(states))
+        paths, before, lost, unheard, carrying = self._paths(self._names[module], states, hooked)
         call = Call(
             serial=self._serial,
             name=self._names[module],
@@ -197,6 +201,9 @@ class Recorder:
             before=before,
             lost=lost,
             unheard=unheard,
+            hooked=any(
+                path.hooked is not None and path.hooked not in path.targets for path in paths
+            ),
             made_in=_engine_run(),
             paths=paths,
             runs=runs,
@@ -207,7 +214,7 @@ class Recorder:
         return result
 
     def _paths(
-        self, name: str, states: tuple[Tensor, ...]
+        self, name: str, states: tuple[Tensor, ...], hooked: list[bool]
     ) -> tuple[list[TimePath], Call | None, bool, frozenset[int], frozenset[int]]:
         """How the states came from an earlier call of the same module.
 
@@ -223,7 +230,7 @@ class Recorder:
         paths: list[TimePath] = []
         sources: list[Call] = []
         lost, unheard, carrying = False, set(), set()
-        for index, state in enumerate(states):
+        for index, (state, with_hooks) in enumerate(zip(states, hooked, strict=True)):
             edge = edge_of(state)
             if edge is None:
                 continue
@@ -233,7 +240,7 @@ class Recorder:
                     unheard.add(index)
                     carrying.add(index)
                 continue
-            path = TimePath.from_state(state, owner_of, name, self._carry)
+            path = TimePath.from_state(state, owner_of, name, self._carry, hooked=with_hooks)
             if path.targets:
                 paths.append(path)
                 carrying.add(index)
@@ -304,6 +311,9 @@ class Recorder:
         if before is not gradient and not torch.equal(before, gradient):
             heard.arrived[output] = gradient
             call.altered = True
+            carried = heard.carried.get(output)
+            if carried is not None and torch.equal(carried, before):
+                heard.carried[output] = gradient  # nothing else arrived: all of it was carried
 
     def _carry(self, edge: Edge, gradient: Tensor) -> None:
         call = self._produced.get(edge)
@@ -327,6 +337,11 @@ def _as_tuple(state: Any) -> tuple[Tensor, ...]:
     if state is None:
         return ()
     return (state,) if isinstance(state, Tensor) else tuple(state)
+
+
+def _has_hooks(state: Any) -> bool:
+    """Whether somebody listens to a state's gradient, and may change it."""
+    return isinstance(state, Tensor) and bool(state._backward_hooks)
 
 
 def _alias(state: Any) -> Any:

@@ -43,6 +43,7 @@ class TimePath:
     first: int
     nodes: dict[int, Any] = field(default_factory=dict)
     targets: set[Edge] = field(default_factory=set)
+    hooked: Edge | None = None  # the state's own place, where the user has hooks on it
     cut: bool = False  # whether there was more to search than is within reach
     arrived: dict[int, dict[int, Tensor]] = field(default_factory=dict)
     handles: list[Any] = field(default_factory=list)
@@ -53,6 +54,8 @@ class TimePath:
         owner_of: Callable[[Edge], str | None],
         owner: str,
         deliver: Callable[[Edge, Tensor], None],
+        *,
+        hooked: bool = False,
     ) -> TimePath:
         """Search the way back to a state that the same module put out earlier.
 
@@ -61,12 +64,17 @@ class TimePath:
             owner_of: the module that put out what stands at an edge, None for anything else.
             owner: the module that the state enters; the search ends at any other's states.
             deliver: takes each carried gradient, with the edge that it arrives at.
+            hooked: whether the user has hooks on the state itself, which may change its gradient.
 
         Returns:
             The path; without targets where there is none within reach.
         """
-        path = TimePath(deliver, _number(state.grad_fn))
-        path._search(state.grad_fn, owner_of, owner, {})
+        node: Any = state.grad_fn
+        path = TimePath(deliver, _number(node))
+        if hooked:
+            parent, place = node.next_functions[0]
+            path.hooked = _number(parent), place
+        path._search(node, owner_of, owner, {})
         reference = weakref.ref(path)
         for number, node in path.nodes.items():
             path.handles.append(node.register_hook(partial(_pass_on, reference, number)))
@@ -115,6 +123,10 @@ class TimePath:
             carried = self.arrived.pop(number, None)
             if carried is None:
                 return
+            if self.hooked is not None and number == self.hooked[0]:
+                # What the hooks made of it. What else served from this state cannot be told apart.
+                place, whole = self.hooked[1], grad_outputs[self.hooked[1]]
+                carried = carried if whole is None else {**carried, place: whole}
             results = grad_inputs
             if not _only(carried, grad_outputs):
                 with torch.no_grad():

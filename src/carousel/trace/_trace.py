@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -41,7 +41,7 @@ class Trace:
     certificate_limit: float  # what rounding can explain of it
     boundaries: tuple[int, ...]  # steps at which a later call of the module begins
     handed_over: Tensor  # [len(boundaries), B]  1 state unchanged, 0 reset to zero, NaN neither
-    cuts: tuple[int, ...]  # steps before which the state, or h or c of it, was detached
+    cut_states: Mapping[int, str]  # step before which of the state was detached: "h", "c", "hc"
     notes: tuple[str, ...]  # what altered the gradient or limits what was seen
 
     @property
@@ -49,6 +49,23 @@ class Trace:
         """Which steps hold data, [T, B] bool."""
         steps = torch.arange(self.x.shape[0], device=self.lengths.device)
         return steps.unsqueeze(1) < self.lengths.unsqueeze(0)
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Steps before which the state, or h or c of it, was detached."""
+        return tuple(self.cut_states)
+
+    def along_time(self, function: Callable[[Tensor], Tensor]) -> Trace:
+        """The trace with ``function``, which rearranges steps, applied to all that has them."""
+        return replace(
+            self,
+            x=function(self.x),
+            trajectory=self.trajectory.map(function),
+            d_h=self.d_h.map(function),
+            d_c=None if self.d_c is None else self.d_c.map(function),
+            d_h_injected=self.d_h_injected.map(function),
+            d_c_injected=None if self.d_c_injected is None else self.d_c_injected.map(function),
+        )
 
 
 def certified(stack: Sequence[Trace]) -> list[Trace]:
