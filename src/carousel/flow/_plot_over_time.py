@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_omega", "draw_parameter_terms", "draw_truncation"]
 
 BIAS = 0.1  # the bias of a truncation whose length is marked
+LEAST_BIAS = -5.0  # log10: below, float32 has little but rounding, and nobody needs to know
 
 
 def draw_omega(layer: LayerFlow, ax: Axes | None, title: str, most_bins: int) -> Axes:
@@ -104,11 +105,11 @@ def draw_truncation(layer: LayerFlow, ax: Axes | None, title: str) -> Axes:
 
 
 def _bias(bias: Tensor) -> Series:
-    """By k from 1 on; k = 0 is empty."""
+    """By k from 1 on; k = 0 is empty, and so is what is too small to matter."""
     log10 = torch.cat([bias.new_full((1,), math.nan), bias]).unsqueeze(1).log10()
-    kinds = kinds_of(log10, log10.dtype, torch.ones_like(log10, dtype=torch.bool))
-    kinds[0] = Category.VALUE
-    return series_of(log10, kinds, len(log10))
+    kinds = torch.zeros_like(log10, dtype=torch.int8)
+    kinds[1:][log10[1:].isnan()] = Category.NAN
+    return series_of(torch.where(log10 < LEAST_BIAS, math.nan, log10), kinds, len(log10))
 
 
 def _mark_length(ax: Axes, found: TruncationCurve) -> Line | None:

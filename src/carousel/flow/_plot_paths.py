@@ -159,8 +159,9 @@ def _draw_shares(
             unnamed.append((label, colour))
     for mark, beyond, at in (("^", highest > high + 1e-9, high), ("v", lowest < low - 1e-9, low)):
         centre = ((edges[:-1] + edges[1:]) / 2)[beyond]
-        y = place(np.full(len(centre), at))
-        ax.plot(centre, y, mark, color=palette.ink, markersize=3, transform=across, clip_on=False)
+        if len(centre):
+            y = place(np.full(len(centre), at))
+            ax.plot(centre, y, mark, color=palette.ink, markersize=3, transform=across)
     for share in dict.fromkeys((low, 0.0, 1.0, high)):
         if share in (0.0, 1.0) or min(abs(share), abs(share - 1)) > 0.25 * (high - low):
             _mark(ax, float(place(np.array([share]))[0]), f"{100 * share:.0f} %")

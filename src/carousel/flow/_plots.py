@@ -200,8 +200,8 @@ class LayerPlots:
         """The relative bias of the layer's gradient when it is truncated at k steps, by k.
 
         A line for all parameters together and one for each matrix; the mark is the smallest k from
-        which on the bias of all is at most 10 %. Where a line goes on level at the very bottom, it
-        is the rounding of the flow's dtype. Costs what ``truncation_curve`` does.
+        which on the bias of all is at most 10 %. A line ends where its bias is below 1e-5. Costs
+        what ``truncation_curve`` does.
 
         Raises:
             CarouselError: matplotlib is missing.
