@@ -3,7 +3,8 @@
 Run ``make gallery``, or ``python docs/gallery.py``; it writes ``docs/gallery/*.png`` and
 ``docs/gallery.md``, words and numbers included. Needs the extras ``plots`` and ``data``. The
 networks are as they are drawn, before any training: what is shown is what they could learn from,
-not what they have learnt. They compute in float64, so that every machine comes to the numbers of the page.
+not what they have learnt. They compute in float64, so that every machine comes to the numbers of
+the page.
 """
 
 from __future__ import annotations
@@ -125,8 +126,8 @@ def gradient_words(layers: Layers) -> str:
     """Of d_h."""
     return (
         "The loss is on the last step: the injected part is zero before it, and all that an "
-        "earlier step can learn from has come back through time. What is left at step 0 of the gradient at "
-        f"the last step: {each(layers, lambda layer: fall(layer, 'd_h'))}."
+        "earlier step can learn from has come back through time. What is left at step 0 of the "
+        f"gradient at the last step: {each(layers, lambda layer: fall(layer, 'd_h'))}."
     )
 
 
@@ -188,8 +189,8 @@ def spectrum_words(layers: Layers) -> str:
 
     return (
         "How fast nearby states come together, direction by direction. The largest exponent "
-        "decides how long anything is remembered; under chrono the directions that forget at once lie too "
-        f"far below the others to be resolved: {each(layers, leading)}."
+        "decides how long anything is remembered; under chrono the directions that forget at "
+        f"once lie too far below the others to be resolved: {each(layers, leading)}."
     )
 
 
@@ -329,13 +330,13 @@ def page(layers: Mapping[str, Layers]) -> str:
     """
     last = layers[LAST]
     one = next(iter(last.values()))
+    steps = one.steps
     lines = [
         "# Gallery",
         "",
         "Made by `make gallery`, words and numbers included; `docs/gallery.py` is the whole of it.",
         f"Four networks before any training, {one.hidden} units each, read {one.batch} handwritten",
-        f"digits, one pixel a step, {one.steps} steps. The loss is the cross entropy after the "
-        "last",
+        f"digits, one pixel a step, {steps} steps. The loss is the cross entropy after the last",
         "one, or after every one where it says so. Lines are medians over the sequences, bands go",
         "from the 10 % to the 90 % quantile.",
         "",
@@ -344,9 +345,9 @@ def page(layers: Mapping[str, Layers]) -> str:
     ]
     for name, layer in last.items():
         half_life = layer.horizon().half_life
-        steps = "does not fall" if half_life is None else f"{half_life:.3g} steps"
+        halves = "does not fall" if half_life is None else f"{half_life:.3g} steps"
         met = "within its limit" if layer.certificate <= layer.certificate_limit else "above it"
-        lines.append(f"| {name} | {steps} | {met} |")
+        lines.append(f"| {name} | {halves} | {met} |")
     for picture in PICTURES:
         words = picture.words(shown(picture, layers[picture.loss]))
         lines += ["", f"## {picture.title}: `layer.plot.{picture.call}`", "", words, ""]
