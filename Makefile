@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKE
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -S .
 
 .DEFAULT_GOAL := help
-.PHONY: bench clean demo examples format help lint native sanitize setup test
+.PHONY: bench clean demo examples format gallery help lint native sanitize setup test
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ examples: native ## run every example
 	@for example in examples/*.py; do \
 		echo "== $$example"; $(BIN)/python "$$example" || exit 1; \
 	done
+
+gallery: native ## draw the pictures of docs/gallery.md and write the page, numbers included
+	$(BIN)/python docs/gallery.py
 
 bench: native ## run every benchmark
 	@for benchmark in benchmarks/*.py; do \

@@ -20,8 +20,19 @@ from carousel._optional import optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.patheffects import AbstractPathEffect
 
-__all__ = ["Line", "Palette", "axes_for", "finish", "label_lines", "log10_axis", "palette_of"]
+__all__ = [
+    "Line",
+    "Palette",
+    "axes_for",
+    "finish",
+    "label_lines",
+    "log10_axis",
+    "log10_ticks",
+    "palette_of",
+    "stroke",
+]
 
 SIZE = (7.2, 4.0)  # inches
 SMALL = 8.5  # points
@@ -87,8 +98,8 @@ class Line:
     colour: str
 
 
-def axes_for(ax: Axes | None, purpose: str = "A plot") -> Axes:
-    """The axes to draw on: those given, or new ones in a figure of their own.
+def axes_for(ax: Axes | None, purpose: str = "A plot", *, size: tuple[float, float] = SIZE) -> Axes:
+    """The axes to draw on: those given, or new ones in a figure of their own, of ``size`` inches.
 
     Raises:
         CarouselError: matplotlib is not installed, or ``ax`` is something else than axes.
@@ -96,7 +107,7 @@ def axes_for(ax: Axes | None, purpose: str = "A plot") -> Axes:
     kind = optional("matplotlib.axes", "plots", purpose).Axes
     if ax is None:
         pyplot = optional("matplotlib.pyplot", "plots", purpose)
-        made: Axes = pyplot.subplots(figsize=SIZE, layout="constrained")[1]
+        made: Axes = pyplot.subplots(figsize=size, layout="constrained")[1]
         return made
     if not isinstance(ax, kind):
         raise CarouselError(
@@ -149,9 +160,22 @@ def log10_axis(ax: Axes, levels: Sequence[NDArray[np.float64]], room_below: floa
         ax.text(0.5, 0.5, "no number to draw", transform=ax.transAxes, ha="center", va="center")
         return
     low, high = float(numbers.min()), float(numbers.max())
-    narrow = high - low < NARROW
     margin = max(0.04 * (high - low), (LEAST_DECADES - (high - low)) / 2)
+    narrow = high - low < NARROW
     low, high = low - margin, high + margin
+    places, words = log10_ticks(low, high, narrow=narrow)
+    ax.set_yticks(places, words)
+    ax.set_ylim(low - (high - low) * room_below / (1 - room_below), high)
+
+
+def log10_ticks(low: float, high: float, *, narrow: bool) -> tuple[list[float], list[str]]:
+    """Where a log10 axis is marked from ``low`` to ``high``, and the numbers that it says there.
+
+    Args:
+        low: log10 of the lower end.
+        high: log10 of the upper end.
+        narrow: whether to mark 2 and 5 times the powers of ten too.
+    """
     if narrow:
         powers = range(math.floor(low), math.ceil(high) + 1)
         marks = [(digit, power) for power in powers for digit in (1, 2, 5)]
@@ -161,8 +185,13 @@ def log10_axis(ax: Axes, levels: Sequence[NDArray[np.float64]], room_below: floa
         marks = [(1, step * k) for k in range(first, math.ceil(high / step) + 1)]
     inside = [mark for mark in marks if low <= math.log10(mark[0]) + mark[1] <= high]
     places = [math.log10(digit) + power for digit, power in inside]
-    ax.set_yticks(places, [_power(*mark, narrow=narrow) for mark in inside])
-    ax.set_ylim(low - (high - low) * room_below / (1 - room_below), high)
+    return places, [_power(*mark, narrow=narrow) for mark in inside]
+
+
+def stroke(ax: Axes) -> list[AbstractPathEffect]:
+    """The ground around letters, on which they can be read over lines and colours."""
+    outline = optional("matplotlib.patheffects", "plots", "A plot").withStroke
+    return [outline(linewidth=2.5, foreground=palette_of(ax).ground)]
 
 
 def label_lines(ax: Axes, lines: Sequence[Line], floor: float = 0.0) -> None:
@@ -173,8 +202,6 @@ def label_lines(ax: Axes, lines: Sequence[Line], floor: float = 0.0) -> None:
         lines: with their labels.
         floor: the share of the height, from the bottom, that belongs to something else.
     """
-    palette = palette_of(ax)
-    stroke = optional("matplotlib.patheffects", "plots", "A plot").withStroke
     figure = ax.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()  # where the axes lie is known only afterwards
@@ -194,7 +221,7 @@ def label_lines(ax: Axes, lines: Sequence[Line], floor: float = 0.0) -> None:
             fontweight="bold",
             ha="center",
             va="center",
-            path_effects=[stroke(linewidth=2.5, foreground=palette.ground)],
+            path_effects=stroke(ax),
         )
         extent = text.get_window_extent()
         half, height = extent.width / box.width / 2, extent.height / box.height

@@ -6,6 +6,7 @@ Values are drawn by their log10, so that 1e-400 has its place, and what is no nu
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,12 @@ from torch import Tensor
 
 from carousel._drawing import Line, Palette, axes_for, finish, palette_of
 from carousel._errors import CarouselError
-from carousel.flow._quantities import Category
-from carousel.flow._series import Series, series_of
+from carousel.flow._one_step import linearised
+from carousel.flow._plot_itemised import draw_itemised
+from carousel.flow._plot_over_time import draw_omega, draw_parameter_terms, draw_truncation
+from carousel.flow._plot_paths import draw_paths
+from carousel.flow._plot_spectrum import draw_spectrum
+from carousel.flow._series import Series, kinds_of, series_of
 from carousel.flow._strips import Curve, draw_curves, label_curves, mark_range
 
 if TYPE_CHECKING:
@@ -56,12 +61,7 @@ class LayerPlots:
             CarouselError: matplotlib is missing, or the layer has no c.
         """
         layer = self.layer
-        if state not in STATES or (state == "c" and layer.c is None):
-            there = "h" if layer.c is None else "h or c"
-            raise CarouselError(
-                f"Expected the state whose gradient to plot, {there} for {layer.name} "
-                f"({layer.kind}); got {state!r}."
-            )
+        self._refuse_no_state(state)
         ax = axes_for(ax)
         palette = palette_of(ax)
         name = f"d_{state}"
@@ -76,10 +76,9 @@ class LayerPlots:
         draw_curves(ax, curves)
         mark_range(ax, layer.dtype)
         _boundaries(ax, layer)
-        way = ", runs from the last step to the first" if layer.direction == "reverse" else ""
         finish(
             ax,
-            title=rf"{_plain(layer.name)} ({layer.kind}{way}): gradient on ${state}_t$ by step",
+            title=_title(layer, f"gradient on ${state}_t$ by step"),
             x="step t",
             y=rf"$\|dL/d{state}_t\|$ over the units (loss per unit of {state})",
             steps=True,
@@ -90,8 +89,9 @@ class LayerPlots:
     def jacobian(self, norm: str = "spectral", ax: Axes | None = None) -> Axes:
         """The norm of ds_T/ds_(T-k) by lag k, and the rate of the measured horizon beside it.
 
-        s is the whole state, (h, c) where there is a c, and T the last step of each sequence. Line,
-        band and strips are as in ``gradient``. Costs what ``jacobian_norms`` does.
+        s is the whole state, (h, c) where there is a c, and T the last step of each sequence. Where
+        there is a carousel, a second line is the norm of what passes along it alone. Line, band and
+        strips are as in ``gradient``. Costs what ``jacobian_norms`` does.
 
         The horizon is measured over random directions, and the spectral norm is that of the
         slowest: where directions fade at very different rates and the sequences are short for
@@ -107,21 +107,152 @@ class LayerPlots:
         layer = self.layer
         ax = axes_for(ax)
         palette = palette_of(ax)
-        log10 = layer.jacobian_norms(norm).log10
-        measured = series_of(log10, _lag_categories(layer, log10), MOST_BINS)
-        curves = [Curve(measured, "product of the Jacobians", palette.lines[0])]
+        by_lag = {"product of the Jacobians": palette.lines[0]}
+        if _has_carousel(layer):
+            share = layer.carousel_share(norm)
+            by_lag["carousel alone"] = palette.lines[2]
+            norms = [share.log10_full, share.log10_carousel]
+        else:
+            norms = [layer.jacobian_norms(norm).log10]
+        curves = [
+            Curve(
+                series_of(log10, _lag_categories(layer, log10), MOST_BINS),
+                *(label, colour),
+                dashed=number > 0,
+            )
+            for number, ((label, colour), log10) in enumerate(
+                zip(by_lag.items(), norms, strict=True)
+            )
+        ]
         draw_curves(ax, curves)
         mark_range(ax, layer.dtype)
         state = "(h, c)" if layer.c is not None else "h"
         finish(
             ax,
-            title=f"{_plain(layer.name)} ({layer.kind}): what a state leaves of earlier ones",
+            title=_title(layer, "what a state leaves of earlier ones"),
             x="lag k (steps back from the last one)",
             y=rf"$\|\partial s_T/\partial s_{{T-k}}\|$, {norm} norm, s = {state}",
             steps=True,
         )
-        label_curves(ax, curves, _slope(layer, measured, palette))
+        label_curves(ax, curves, _slope(layer, curves[0].series, palette))
         return ax
+
+    def paths(self, ax: Axes | None = None) -> Axes:
+        """How the total gradient on c_t came (on h_t without a c): norms above, shares below.
+
+        The lines are the norms of the total and of what the carousel alone would leave of it, as in
+        ``gradient``. The area stacks the shares of ``paths()`` by step, the batch taken as one
+        vector: sum of <part, total> over sum of <total, total>. They add up to 1; what points
+        against the total hangs below 0. A triangle says that a share goes on beyond -100 % or
+        200 %. There is no area where the total is zero or not finite.
+
+        Args:
+            ax: where to draw; None: new axes.
+
+        Raises:
+            CarouselError: matplotlib is missing, or the layer's equations are not known.
+        """
+        layer = self.layer
+        return draw_paths(layer, ax, _title(layer, "the way of the gradient"), MOST_BINS)
+
+    def spectrum(
+        self, k: int | None = None, transient: int | None = None, ax: Axes | None = None
+    ) -> Axes:
+        """The Lyapunov exponents from the largest on, with standard errors.
+
+        Above 0 nearby states part, below it they approach each other. The band holds the finite
+        time exponents of the sequences from the 10 % to the 90 % quantile. A strip says which
+        exponents are -inf, zero or too small to be told from it, and which are NaN. Costs what
+        ``spectrum`` does.
+
+        Args:
+            k: as ``spectrum`` takes it.
+            transient: as ``spectrum`` takes it.
+            ax: where to draw; None: new axes.
+
+        Raises:
+            CarouselError: matplotlib is missing, or k or transient is out of range.
+        """
+        return draw_spectrum(self.layer, ax, k, transient, _title(self.layer, "Lyapunov spectrum"))
+
+    def itemised(
+        self, state: str = "h", losses: Sequence[int] | None = None, ax: Axes | None = None
+    ) -> Axes:
+        """Which step's loss (up) sent how much of the gradient to which step (across).
+
+        Colours are log10 norms, the median over the sequences; zero, underflow, infinity, NaN and
+        padding have the marks of the other pictures, where they hold for most sequences. White is
+        where a loss sends nothing because it lies before the step. Costs what ``itemised`` does.
+
+        Args:
+            state: "h" or "c": whose gradient.
+            losses: steps whose injections are followed; None: all, evenly chosen ones of very many.
+            ax: where to draw; None: new axes.
+
+        Raises:
+            CarouselError: matplotlib is missing, the layer has no c, or the result is too large.
+        """
+        layer = self.layer
+        self._refuse_no_state(state)
+        return draw_itemised(layer, ax, state, losses, _title(layer, "gradient by step and loss"))
+
+    def truncation(self, ax: Axes | None = None) -> Axes:
+        """The relative bias of the layer's gradient when it is truncated at k steps, by k.
+
+        A line for all parameters together and one for each matrix; the mark is the smallest k from
+        which on the bias of all is at most 10 %. A line ends where its bias is below 1e-5. Costs
+        what ``truncation_curve`` does.
+
+        Raises:
+            CarouselError: matplotlib is missing.
+        """
+        return draw_truncation(self.layer, ax, _title(self.layer, "truncated backpropagation"))
+
+    def parameter_terms(self, name: str, ax: Axes | None = None) -> Axes:
+        """The norm of each step's term of a parameter's gradient, and of sums of terms.
+
+        Args:
+            name: as ``parameter_terms`` takes it.
+            ax: where to draw; None: new axes.
+
+        Raises:
+            CarouselError: matplotlib is missing, or the layer has no such parameter.
+        """
+        layer = self.layer
+        return draw_parameter_terms(
+            layer, ax, name, _title(layer, f"gradient of {name}"), MOST_BINS
+        )
+
+    def omega(self, ax: Axes | None = None) -> Axes:
+        """By how much the total gradient grows or shrinks from step t+1 to step t.
+
+        The ratio whose distance from 1, squared, is Omega_t of Pascanu et al. 2013. Line, band and
+        strips are as in ``gradient``.
+
+        Raises:
+            CarouselError: matplotlib is missing.
+        """
+        layer = self.layer
+        return draw_omega(layer, ax, _title(layer, "growth of the gradient by step"), MOST_BINS)
+
+    def _refuse_no_state(self, state: str) -> None:
+        layer = self.layer
+        if state not in STATES or (state == "c" and layer.c is None):
+            there = "h" if layer.c is None else "h or c"
+            raise CarouselError(
+                f"Expected the state whose gradient to plot, {there} for {layer.name} "
+                f"({layer.kind}); got {state!r}."
+            )
+
+
+def _title(layer: LayerFlow, words: str) -> str:
+    way = ", runs from the last step to the first" if layer.direction == "reverse" else ""
+    return f"{_plain(layer.name)} ({layer.kind}{way}): {words}"
+
+
+def _has_carousel(layer: LayerFlow) -> bool:
+    """Whether there is a way on which the state passes without the weights."""
+    return layer.trace.cell.derived and linearised(layer.trace).keep is not None
 
 
 def _boundaries(ax: Axes, layer: LayerFlow) -> None:
@@ -143,14 +274,7 @@ def _lag_categories(layer: LayerFlow, log10: Tensor) -> Tensor:
     for step, unchanged in zip(layer.boundaries, layer.trace.handed_over, strict=True):
         changed = unchanged.isnan().to(log10.device) & (lengths > step)
         there &= ~changed | (lags < lengths - step)
-    limits = torch.finfo(layer.dtype)
-    kinds = torch.zeros_like(log10, dtype=torch.int8)
-    kinds[log10 < math.log10(limits.tiny)] = Category.UNDERFLOW
-    kinds[log10 == -math.inf] = Category.ZERO
-    kinds[log10 > math.log10(limits.max)] = Category.INFINITE
-    kinds[log10.isnan()] = Category.NAN
-    kinds[~there] = Category.PADDING
-    return kinds
+    return kinds_of(log10, layer.dtype, there)
 
 
 def _slope(layer: LayerFlow, measured: Series, palette: Palette) -> Line | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from carousel._quantile import quantile
 from carousel.flow._quantities import Category
 
-__all__ = ["BAND", "Series", "series_of"]
+__all__ = ["BAND", "Piece", "Series", "kinds_of", "series_of"]
 
 BAND = (0.1, 0.9)  # quantiles over the sequences, as in the report
 
@@ -82,6 +82,24 @@ class Series:
             for first, end in pairwise(cuts)
             if kind[first]
         ]
+
+
+def kinds_of(log10: Tensor, dtype: torch.dtype, there: Tensor) -> Tensor:
+    """The category of each norm by its log10 alone, int8 in the same shape.
+
+    Args:
+        log10: of any shape.
+        dtype: of the module's arithmetic, whose range decides what under- and overflows.
+        there: bool in the same shape; what is not there is padding.
+    """
+    limits = torch.finfo(dtype)
+    kinds = torch.zeros_like(log10, dtype=torch.int8)
+    kinds[log10 < math.log10(limits.tiny)] = Category.UNDERFLOW
+    kinds[log10 == -math.inf] = Category.ZERO
+    kinds[log10 > math.log10(limits.max)] = Category.INFINITE
+    kinds[log10.isnan()] = Category.NAN
+    kinds[~there] = Category.PADDING
+    return kinds
 
 
 def series_of(log10: Tensor, category: Tensor, most_bins: int) -> Series:

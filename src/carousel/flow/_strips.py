@@ -15,14 +15,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from carousel._drawing import Line, label_lines, log10_axis, palette_of
+from carousel._drawing import Line, Palette, label_lines, log10_axis, palette_of
 from carousel.flow._quantities import Category
-from carousel.flow._series import Series
+from carousel.flow._series import Piece, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["HATCHES", "Curve", "draw_curves", "label_curves", "mark_range"]
+__all__ = [
+    "HATCHES",
+    "NAMES",
+    "Curve",
+    "Strip",
+    "draw_curves",
+    "draw_strips",
+    "faces",
+    "floor_of",
+    "label_curves",
+    "mark_range",
+    "strips_of",
+]
 
 STRIP = 0.052  # the height of a strip, in shares of the axes
 GAP = 0.018
@@ -53,21 +65,31 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class _Row:
-    """One strip."""
+class Strip:
+    """Where one category occurs."""
 
     label: str
     colour: str | None  # of the curve that it is about; None: of all
     category: Category
-    series: Series
+    pieces: Sequence[Piece]
 
 
-def draw_curves(ax: Axes, curves: Sequence[Curve]) -> None:
-    """Bands and lines, and the strips below them; all curves run over the same steps."""
-    rows = _rows(curves)
+def draw_curves(
+    ax: Axes, curves: Sequence[Curve], *, room: float = 0.0, also: tuple[float, ...] = ()
+) -> None:
+    """Bands and lines, and the strips below them; all curves run over the same steps.
+
+    Args:
+        ax: where to draw.
+        curves: from the most important one.
+        room: the share of the height between strips and lines that belongs to something else.
+        also: log10 values that have to lie on the axis too.
+    """
+    strips = strips_of(curves)
+    floor = floor_of(len(strips)) + room
     levels = [level for curve in curves for level in _levels(curve.series)]
-    log10_axis(ax, levels, room_below=_floor(len(rows)))
-    bottom = _at_share(ax, _floor(len(rows)))
+    log10_axis(ax, [*levels, np.array(also)], room_below=floor)
+    bottom = _at_share(ax, floor)
     for curve in curves:
         series, at = curve.series, curve.series.centre
         low = np.where(series.low == -math.inf, bottom, series.low)  # a band may reach down to zero
@@ -90,8 +112,10 @@ def draw_curves(ax: Axes, curves: Sequence[Curve]) -> None:
         alone = np.isfinite(known) & ~_beside(np.isfinite(known))
         ax.plot(at[alone], known[alone], "o", color=curve.colour, markersize=5)
     ax.set_xlim(-0.5, curves[0].series.steps - 0.5)
-    if rows:
-        _draw_rows(ax, rows)
+    if strips:
+        draw_strips(ax, strips)
+    if floor:
+        ax.axhline(bottom, color=palette_of(ax).rule, linewidth=0.8)
 
 
 def _levels(series: Series) -> tuple[NDArray[np.float64], ...]:
@@ -105,36 +129,41 @@ def _beside(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return beside
 
 
-def _rows(curves: Sequence[Curve]) -> list[_Row]:
+def strips_of(curves: Sequence[Curve]) -> list[Strip]:
     """The strips, from the top; padding is the same for all curves."""
     several = len(curves) > 1
-    rows = []
+    found = []
     for curve in curves:
         word = curve.label.partition(" ")[0]
         for kind in curve.series.met:
             if kind is not Category.PADDING:
                 label = f"{word}: {NAMES[kind]}" if several else NAMES[kind]
-                rows.append(_Row(label, curve.colour, kind, curve.series))
+                found.append(Strip(label, curve.colour, kind, curve.series.pieces(kind)))
     if Category.PADDING in curves[0].series.met:
-        rows.append(_Row(NAMES[Category.PADDING], None, Category.PADDING, curves[0].series))
-    return rows
+        pieces = curves[0].series.pieces(Category.PADDING)
+        found.append(Strip(NAMES[Category.PADDING], None, Category.PADDING, pieces))
+    return found
 
 
-def _draw_rows(ax: Axes, rows: Sequence[_Row]) -> None:
-    """Each strip with its name at the left, and a rule above them all."""
-    palette = palette_of(ax)
-    below = ax.get_xaxis_transform()  # x in data, y in shares of the axes
-    faces = {
+def faces(palette: Palette) -> dict[Category, tuple[str, str]]:
+    """Face and ink of each category's mark."""
+    return {
         Category.ZERO: palette.zero,
         Category.UNDERFLOW: palette.underflow,
         Category.INFINITE: palette.infinite,
         Category.NAN: palette.nan,
         Category.PADDING: palette.padding,
     }
-    for number, row in enumerate(reversed(rows)):
+
+
+def draw_strips(ax: Axes, strips: Sequence[Strip]) -> None:
+    """Each strip with its name at the left."""
+    palette = palette_of(ax)
+    below = ax.get_xaxis_transform()  # x in data, y in shares of the axes
+    for number, row in enumerate(reversed(strips)):
         bottom = GAP + number * (STRIP + GAP)
-        face, ink = faces[row.category]
-        for piece in row.series.pieces(row.category):
+        face, ink = faces(palette)[row.category]
+        for piece in row.pieces:
             ax.fill_between(
                 *((piece.begin, piece.end), bottom, bottom + STRIP * (1 if piece.every else 0.5)),
                 transform=below,
@@ -152,12 +181,11 @@ def _draw_rows(ax: Axes, rows: Sequence[_Row]) -> None:
             fontsize=8,
             color=row.colour or palette.quiet,
         )
-    ax.axhline(_at_share(ax, _floor(len(rows))), color=palette.rule, linewidth=0.8)
 
 
-def _floor(rows: int) -> float:
+def floor_of(strips: int) -> float:
     """The share of the axes that so many strips take, from the bottom."""
-    return rows * (STRIP + GAP) + GAP if rows else 0.0
+    return strips * (STRIP + GAP) + GAP if strips else 0.0
 
 
 def _at_share(ax: Axes, share: float) -> float:
@@ -189,8 +217,10 @@ def mark_range(ax: Axes, dtype: torch.dtype) -> None:
         )
 
 
-def label_curves(ax: Axes, curves: Sequence[Curve], slope: Line | None = None) -> None:
-    """Labels beside the lines, and the line of the horizon."""
+def label_curves(
+    ax: Axes, curves: Sequence[Curve], slope: Line | None = None, *, room: float = 0.0
+) -> None:
+    """Labels beside the lines, and the line of the horizon; ``room`` as in ``draw_curves``."""
     lines = [
         Line(
             curve.series.centre,
@@ -211,4 +241,4 @@ def label_curves(ax: Axes, curves: Sequence[Curve], slope: Line | None = None) -
             scaley=False,
         )
         lines.append(slope)
-    label_lines(ax, lines, _floor(len(_rows(curves))))
+    label_lines(ax, lines, floor_of(len(strips_of(curves))) + room)
