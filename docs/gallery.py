@@ -223,7 +223,7 @@ def parameter_words(layers: Layers) -> str:
     """Early against late terms."""
 
     def early(layer: LayerFlow) -> str:
-        terms = layer.parameter_terms("w_hh")
+        terms = layer.parameter_terms("weight_hh")
         half = layer.steps // 2
         return power(float(terms.log10_from_start[half - 1] - terms.log10_from_start[-1]))
 
@@ -285,9 +285,9 @@ PICTURES = (
     Picture(
         "parameter_terms",
         "Which steps make the gradient of the weights",
-        'parameter_terms("w_hh")',
+        'parameter_terms("weight_hh")',
         parameter_words,
-        lambda layer, ax: layer.plot.parameter_terms("w_hh", ax=ax),
+        lambda layer, ax: layer.plot.parameter_terms("weight_hh", ax=ax),
     ),
 )
 CLOSED_FORMS: dict[str, tuple[str, Callable[[], Axes]]] = {

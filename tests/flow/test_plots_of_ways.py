@@ -30,7 +30,7 @@ PICTURES: dict[str, Callable[..., Axes]] = {
     "spectrum": lambda layer, ax=None: layer.plot.spectrum(ax=ax),
     "itemised": lambda layer, ax=None: layer.plot.itemised(ax=ax),
     "truncation": lambda layer, ax=None: layer.plot.truncation(ax=ax),
-    "terms": lambda layer, ax=None: layer.plot.parameter_terms("w_hh", ax=ax),
+    "terms": lambda layer, ax=None: layer.plot.parameter_terms("weight_hh", ax=ax),
     "omega": lambda layer, ax=None: layer.plot.omega(ax=ax),
 }
 
@@ -284,7 +284,7 @@ def test_truncation_shows_the_curve_and_the_length() -> None:
     layer = measured(nn.LSTM(3, 5), dtype=torch.float64)
     ax = layer.plot.truncation()
     curve = layer.truncation_curve()
-    bias = curve.bias.numpy()
+    bias = curve.relative.numpy()
     with np.errstate(divide="ignore"):
         expected = np.where(bias >= 1e-5, np.log10(bias), np.nan)
     drawn = line(ax, "all parameters")
@@ -298,8 +298,8 @@ def test_truncation_shows_the_curve_and_the_length() -> None:
 
 def test_terms_and_omega_are_drawn_as_measured() -> None:
     layer = measured(nn.GRU(3, 5))
-    terms = layer.parameter_terms("w_ih")
-    ax = layer.plot.parameter_terms("w_ih")
+    terms = layer.parameter_terms("weight_ih")
+    ax = layer.plot.parameter_terms("weight_ih")
     np.testing.assert_allclose(line(ax, "term"), terms.log10_norms, rtol=1e-9)
     np.testing.assert_allclose(line(ax, "sum"), terms.log10_from_end, rtol=1e-9)
     ratio = layer.omega().log10_ratio.quantile(0.5, dim=1)

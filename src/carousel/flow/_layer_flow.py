@@ -236,7 +236,7 @@ class LayerFlow(LayerQuantities):
 
     @property
     def plot(self) -> LayerPlots:
-        """Pictures of this layer: ``layer.plot.gradient()``, ``layer.plot.jacobian()``."""
+        """Pictures by matplotlib: ``layer.plot.gradient()``, ``layer.plot.paths()``, ..: LayerPlots."""
         return LayerPlots(self)
 
     def to_frame(self, quantities: Sequence[str] | None = None) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from carousel.flow._strips import HATCHES, NAMES, faces
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from carousel.flow._flow import LayerFlow
+    from carousel.flow._layer_flow import LayerFlow
 
 __all__ = ["Matrix", "draw_itemised", "matrix_of"]
 

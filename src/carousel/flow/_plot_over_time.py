@@ -18,7 +18,7 @@ from carousel.flow._truncation import TruncationCurve
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from carousel.flow._flow import LayerFlow
+    from carousel.flow._layer_flow import LayerFlow
 
 __all__ = ["draw_omega", "draw_parameter_terms", "draw_truncation"]
 
@@ -85,7 +85,7 @@ def draw_truncation(layer: LayerFlow, ax: Axes | None, title: str) -> Axes:
     ax = axes_for(ax)
     palette = palette_of(ax)
     matrices = [name for name in found.parameters if name.startswith("weight")]
-    curves = [Curve(_bias(found.bias), "all parameters", palette.lines[0])]
+    curves = [Curve(_bias(found.relative), "all parameters", palette.lines[0])]
     curves += [
         Curve(_bias(found.parameters[name]), name, palette.lines[place], dashed=True)
         for name, place in zip(matrices, (1, 2, 3, 4), strict=False)
@@ -117,7 +117,7 @@ def _mark_length(ax: Axes, found: TruncationCurve) -> Line | None:
     palette = palette_of(ax)
     level = math.log10(BIAS)
     ax.axhline(level, color=palette.ink, linewidth=0.9, linestyle=(0, (6, 3)))
-    if bool(found.bias.isnan().any()):
+    if bool(found.relative.isnan().any()):
         return None
     k = found.length(BIAS)
     ax.plot([k], [level], "o", color=palette.ink, markersize=6, label=f"_length {k}")

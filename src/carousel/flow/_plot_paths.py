@@ -28,7 +28,7 @@ from carousel.flow._strips import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from carousel.flow._flow import LayerFlow
+    from carousel.flow._layer_flow import LayerFlow
 
 __all__ = ["draw_paths", "pooled_shares"]
 

@@ -19,7 +19,7 @@ from carousel.flow._strips import Strip, draw_strips, floor_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from carousel.flow._flow import LayerFlow
+    from carousel.flow._layer_flow import LayerFlow
 
 __all__ = ["draw_spectrum"]
 
