@@ -249,3 +249,23 @@ def test_a_state_changed_between_steps_ends_the_product(factor: float, beyond: f
         for value in log10[2:6].flatten().tolist()
     )
     assert layer.notes
+
+
+def prepared(kind: str) -> torch.nn.RNNBase:
+    """Networks of which many directions decay at nearly the same rate."""
+    torch.manual_seed(0)
+    if kind == "chrono":
+        return carousel.init.chrono_(torch.nn.LSTM(3, 24).double(), 64)
+    return carousel.init.orthogonal_(torch.nn.RNN(3, 24).double())
+
+
+@pytest.mark.parametrize("kind", ["chrono", "orthogonal"])
+def test_the_horizon_has_the_rate_of_the_largest_singular_value(kind: str) -> None:
+    model, x = prepared(kind), 0.3 * torch.randn(64, 5, 3, dtype=torch.float64)
+    layer = carousel.measure(model, lambda: model(x)[0][-1].square().mean())["l0"]
+    log = layer.jacobian_norms().log10 * math.log(10)
+    expected = float(((log[63] - log[16]) / 47).mean())
+    assert layer.horizon().rate == pytest.approx(expected, rel=0.05)
+    mean_over_directions = layer.jacobian_norms("frobenius").log10 * math.log(10)
+    other = float(((mean_over_directions[63] - mean_over_directions[16]) / 47).mean())
+    assert other != pytest.approx(expected, rel=0.15), "here the two are not the same"

@@ -1,15 +1,14 @@
 """The memory horizon: how fast the product of Jacobians decays with the lag.
 
-    lambda = d/dk ln ||V ds_T/ds_{T-k}||_F        horizon = -1 / lambda steps
+    lambda = d/dk ln ||V ds_T/ds_{T-k}||_2        horizon = -1 / lambda steps
 
-V holds a few random orthonormal rows, so this is the rate of a mean over directions at the end: of
-the root of the mean square of what a gradient of random direction becomes. It meets the rate of the
-spectral norm, which is that of the direction that lasts longest, in the long run alone: then all
-rows have turned towards that direction, and neither the rows nor the norm matter. Until then
-directions that die are still dying among the rows, and the rate is below that of the spectral norm:
-the horizon here is the shorter one. The more of the state's directions decay at nearly the same
-rate, the longer that takes; ``LayerFlow.jacobian_norms("spectral")`` has the other one, at the
-price of a whole product.
+The rows of V are the directions at the end that last longest: what a few random columns become that
+are pushed forward through all steps, orthonormal. So this is the rate of the spectral norm of the
+product, without the product: what decides is whether anything comes through. The first steps, in
+which directions die that are not among these, are left out.
+
+Where many directions decay at nearly the same rate, a few hundred steps are not the long run: the
+leading Lyapunov exponent (``LayerFlow.spectrum``), and the mean over directions, are then faster.
 """
 
 from __future__ import annotations
@@ -23,12 +22,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from carousel.flow._jacobian import frobenius, log_norms_by_lag
+from carousel.flow._frame import random_frame
+from carousel.flow._jacobian import log_norms_by_lag, spectral
+from carousel.flow._running import in_running_order
+from carousel.flow._tangent import tangent_of
 from carousel.trace import Trace
 
 __all__ = ["Horizon", "horizon", "t_quantile"]
 
 ROWS = 16  # directions that are pulled back
+BETWEEN_FACTORISATIONS = 8  # steps in which no direction is lost beside another
 MOST_LAGS = 4000  # steps back over which the rate is taken; more would cost and change nothing
 LEAST_LAGS = 8  # fewer than these give no rate
 MOST_WINDOWS = 8  # windows in which each sequence gives a rate of its own
@@ -54,9 +57,7 @@ class Horizon:
 
     kind: Kind
     rate: float  # per step, natural logarithm; NaN where there is none
-    # 95 %, from the spread over the batch and windows of time. It says nothing of how far the mean
-    # over directions is from the direction that lasts longest.
-    rate_interval: tuple[float, float]
+    rate_interval: tuple[float, float]  # 95 %, from the spread over the batch and windows of time
     lags: int  # steps over which the rate was taken, or until the product was zero
     left_out: int = 0  # sequences that are not counted: their product is exactly zero
 
@@ -95,7 +96,7 @@ def horizon(trace: Trace) -> Horizon:
         return Horizon("nonfinite", math.nan, (math.nan, math.nan), 0)
     unchanged = torch.where(trace.handed_over == 1, 1.0, torch.nan)
     trace = replace(trace, handed_over=unchanged)
-    log = log_norms_by_lag(trace, _random_rows(trace), frobenius, MOST_LAGS)
+    log = log_norms_by_lag(trace, _leading_rows(trace), spectral, MOST_LAGS)
     return horizon_of(log[:, finite])
 
 
@@ -155,13 +156,29 @@ def t_quantile(degrees: int) -> float:
     return T_QUANTILES[degrees - 1] if degrees <= len(T_QUANTILES) else 1.96
 
 
-def _random_rows(trace: Trace) -> Tensor:
-    units = trace.trajectory.h.shape[-1]
-    if trace.trajectory.c is not None:
-        units += trace.trajectory.c.shape[-1]
-    draws = torch.randn(units, min(ROWS, units), generator=torch.Generator().manual_seed(0))
-    orthonormal: Tensor = torch.linalg.qr(draws)[0]
-    return orthonormal.T
+def _leading_rows(trace: Trace) -> Tensor:
+    """The directions at each sequence's end that last longest on the way back, [R, B, S].
+
+    They are the leading left singular vectors of the product of all Jacobians, or nearly so: what
+    random columns at its beginning become, orthonormal.
+    """
+    running = in_running_order(trace)
+    with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
+        tangent = tangent_of(running, truncated=trace.gradient == "1997")
+        begin = random_frame(tangent.batch, tangent.size, min(ROWS, tangent.size), tangent.device)
+        begin = begin.to(tangent.dtype)
+        q, valid = begin, running.valid[:, :, None, None]
+        for t in range(max(1, int(trace.lengths.min()) - MOST_LAGS), tangent.steps):
+            pushed = tangent.push(t, q)
+            size = pushed.abs().amax(dim=(1, 2), keepdim=True)
+            # Where nothing comes through, or a call began anew, the directions begin anew too.
+            through = (size > 0) & size.isfinite()
+            pushed = torch.where(through, pushed / size, begin)
+            if t % BETWEEN_FACTORISATIONS == 0:
+                pushed = torch.linalg.qr(pushed)[0]
+            q = torch.where(valid[t], pushed, q)
+        rows: Tensor = torch.linalg.qr(q)[0].permute(2, 0, 1)
+        return rows
 
 
 def _decaying(h: Horizon) -> str:

@@ -21,7 +21,7 @@ from carousel.flow._running import in_running_order
 from carousel.flow._tangent import tangent_of
 from carousel.trace import Trace
 
-__all__ = ["NORMS", "JacobianNorms", "by_lag", "jacobian_norms", "log_norms_by_lag"]
+__all__ = ["NORMS", "JacobianNorms", "by_lag", "jacobian_norms", "log_norms_by_lag", "spectral"]
 
 Norm = Callable[[Tensor], Tensor]  # [R, B, S] -> [B]
 
@@ -57,7 +57,8 @@ def log_norms_by_lag(
 
     Args:
         trace: of one layer.
-        rows: [R, S] to pull back; the identity gives the product itself.
+        rows: to pull back, [R, S], or [R, B, S] of each sequence its own; the identity gives the
+            product itself.
         norm: of the pulled rows.
         most_lags: where to stop; None: at the first step.
     """
@@ -74,7 +75,9 @@ def _pull_rows(trace: Trace, rows: Tensor, norm: Norm, stop: int) -> Tensor:
     """ln norm at every step t from the last one down to ``stop``, [T, B]; NaN elsewhere."""
     tangent = tangent_of(trace, truncated=trace.gradient == "1997")
     h, steps, batch = trace.trajectory.h, tangent.steps, tangent.batch
-    begin = rows.to(h).unsqueeze(1).expand(-1, batch, -1)
+    begin = rows.to(h)
+    if begin.dim() == 2:
+        begin = begin.unsqueeze(1).expand(-1, batch, -1)
     v = torch.zeros_like(begin)
     exponent = torch.zeros(batch, dtype=torch.float64, device=h.device)
     found = torch.full((steps, batch), torch.nan, dtype=torch.float64, device=h.device)
@@ -106,7 +109,7 @@ def frobenius(rows: Tensor) -> Tensor:
     return norm
 
 
-def _spectral(rows: Tensor) -> Tensor:
+def spectral(rows: Tensor) -> Tensor:
     """The largest singular value, [R, B, S] -> [B]."""
     matrices = rows.transpose(0, 1)
     finite = matrices.isfinite().all(dim=(1, 2))
@@ -116,4 +119,4 @@ def _spectral(rows: Tensor) -> Tensor:
     return torch.where(finite, largest, torch.nan)
 
 
-NORMS: dict[str, Norm] = {"spectral": _spectral, "frobenius": frobenius}
+NORMS: dict[str, Norm] = {"spectral": spectral, "frobenius": frobenius}

@@ -126,11 +126,10 @@ class LayerFlow(LayerQuantities):
     def horizon(self) -> Horizon:
         """The memory horizon in steps, with a 95 % interval from the batch and windows of time.
 
-        The rate is that of a mean over directions of the gradient. What is left of the direction
-        that lasts longest falls more slowly until all others are gone: ``jacobian_norms()``. The
-        interval covers the spread over sequences and time, not the gap between these two.
-        It is that of the gradient that the layer follows: with ``gradient="1997"`` of the truncated
-        one. It goes on over calls that took the state over unchanged, detached or not.
+        The rate is that of the largest singular value of the product of the Jacobians past its
+        first steps, of the direction that lasts longest. It is that of the gradient that the layer
+        follows: with ``gradient="1997"`` of the truncated one. It goes on over calls that took the
+        state over unchanged, detached or not.
         """
         return self._horizon
 
@@ -236,7 +235,7 @@ class LayerFlow(LayerQuantities):
 
     @property
     def plot(self) -> LayerPlots:
-        """Pictures by matplotlib: ``layer.plot.gradient()``, ``layer.plot.paths()``, ..: LayerPlots."""
+        """Pictures by matplotlib: ``layer.plot.gradient()``, ``layer.plot.paths()`` and others."""
         return LayerPlots(self)
 
     def to_frame(self, quantities: Sequence[str] | None = None) -> pd.DataFrame:
