@@ -17,7 +17,7 @@ from carousel.diagnosis._gates import keeping_of
 from carousel.flow import Horizon, LayerFlow
 from carousel.trace import turner
 
-__all__ = ["chrono_weights", "horizon_with", "orthogonal_weights", "steps_of"]
+__all__ = ["chrono_weights", "few_sequences", "horizon_with", "orthogonal_weights", "steps_of"]
 
 MOST_SEQUENCES = 4  # a horizon needs no more, and this has to answer at once
 
@@ -60,6 +60,30 @@ def _run(layer: LayerFlow, x: Tensor, start: tuple[Tensor, ...], weights: Weight
         state = cell.step(x_t, state, weights)
         before.append(state[0])
     return cell.replay(x, torch.stack(before), start, weights)
+
+
+def few_sequences(layer: LayerFlow, most: int) -> LayerFlow:
+    """The layer with its longest sequences alone, for what costs much and differs little."""
+    trace = layer.trace
+    keep = trace.lengths.argsort(descending=True, stable=True)[:most]
+
+    def pick(tensor: Tensor) -> Tensor:
+        return tensor[:, keep]
+
+    few = replace(
+        trace,
+        x=pick(trace.x),
+        lengths=trace.lengths[keep],
+        trajectory=trace.trajectory.map(pick),
+        d_h=trace.d_h.map(pick),
+        d_c=None if trace.d_c is None else trace.d_c.map(pick),
+        d_h_injected=trace.d_h_injected.map(pick),
+        d_c_injected=None if trace.d_c_injected is None else trace.d_c_injected.map(pick),
+        d_h_start=trace.d_h_start.map(pick),
+        d_c_start=None if trace.d_c_start is None else trace.d_c_start.map(pick),
+        handed_over=pick(trace.handed_over),
+    )
+    return LayerFlow(few)
 
 
 def chrono_weights(layer: LayerFlow, longest_lag_steps: int) -> Weights | None:

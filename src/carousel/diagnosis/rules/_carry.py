@@ -73,9 +73,9 @@ def _not_carried(subject: Subject, layers: list[LayerFlow]) -> Finding:
         layer=layers[0].name,
         sentence=(
             f"The module was called {len(layers)} times in this pass, and each call starts from a "
-            f"state of zeros. If they are chunks of one sequence, nothing is remembered over more "
-            f"than {counted(steps, 'step')}: hand the state on. If they are sequences of their own, "
-            "all is well."
+            "state of zeros. If they are chunks of one sequence, nothing is remembered over more "
+            f"than {counted(steps, 'step')}: hand the state on. If they are sequences of "
+            "their own, all is well."
         ),
         evidence={"calls": float(len(layers)), "longest_piece_steps": float(steps)},
         threshold=None if subject.lag_steps is None else float(subject.lag_steps + 1),

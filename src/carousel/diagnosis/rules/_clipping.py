@@ -1,4 +1,4 @@
-"""Clipping that cuts nearly every step: the length of every step is then the clip's, not the loss's.
+"""Clipping that cuts nearly every step: its length is then the clip's and not the loss's.
 
 A flow cannot know it, since clipping comes after backward: the norms of a training have to be
 given, see ``Clipping``.

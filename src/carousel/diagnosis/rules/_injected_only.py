@@ -40,7 +40,7 @@ def injected_only(subject: Subject) -> Iterator[Finding]:
                 f"the step before gets {power(log10)} at most. Over time this layer learns nothing."
             ),
             evidence={"largest_carried_share_log10": log10, "steps": float(layer.steps)},
-            threshold=NOTHING,
+            threshold=math.log10(NOTHING),
             source=SOURCE,
         )
 

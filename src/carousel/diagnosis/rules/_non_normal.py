@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from carousel.diagnosis._finding import Finding
+from carousel.diagnosis._foreseen import few_sequences
 from carousel.diagnosis._numbers import number
 from carousel.diagnosis._subject import Subject
 from carousel.flow import LayerFlow
@@ -23,6 +24,7 @@ __all__ = ["non_normal"]
 # with chrono biases 1.13 on (h, c): that much is ordinary.
 TWICE = 2.0
 PLACES = 3  # steps that are looked at, spread over the sequence; the median counts
+SEQUENCES = 2  # that are looked at
 MOST_STATE = 512  # numbers in the state: eigenvalues of larger Jacobians take more than a second
 SOURCE = "Kerg et al. 2019; Goldman 2009; Ganguli, Huh & Sompolinsky 2008"
 
@@ -33,7 +35,7 @@ def non_normal(subject: Subject) -> Iterator[Finding]:
         size = layer.h.shape[-1] + (0 if layer.c is None else layer.c.shape[-1])
         if layer.steps < 2 or size > MOST_STATE:
             continue
-        found = _sigma_and_rho(layer)
+        found = _sigma_and_rho(few_sequences(layer, SEQUENCES), size)
         if found is None:
             continue
         sigma, rho = found
@@ -54,7 +56,7 @@ def non_normal(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def _sigma_and_rho(layer: LayerFlow) -> tuple[float, float] | None:
+def _sigma_and_rho(layer: LayerFlow, size: int) -> tuple[float, float] | None:
     """Medians over a few steps and the sequences that reach them."""
     last = int(layer.lengths.min()) - 1
     steps = sorted({max(1, last * k // (PLACES + 1)) for k in range(1, PLACES + 1)})
@@ -64,7 +66,7 @@ def _sigma_and_rho(layer: LayerFlow) -> tuple[float, float] | None:
     rhos: list[Tensor] = []
     for step in steps:
         forward = layer.direction == "forward"
-        product = layer.jacobian_product(step - 1, step, 1)
+        product = layer.jacobian_product(step - 1, step, size)  # all: in one round, without more
         at = step if forward else step - 1
         sigmas.append(product.log10_norm)
         rhos.append(layer.eigenvalues(at).abs()[:, 0])

@@ -50,7 +50,7 @@ def starved(subject: Subject) -> Iterator[Finding]:
                 "nothing down."
             ),
             evidence={"gradient_below_over_above_log10": log10},
-            threshold=LITTLE,
+            threshold=math.log10(LITTLE),
             source=SOURCE,
         )
 

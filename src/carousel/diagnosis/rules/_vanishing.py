@@ -108,8 +108,8 @@ def _finding(
         said = f"The gradient halves every {number(horizon.half_life or 0.0)} steps{because}"
     if subject.lag_steps is None:
         said += (
-            f": over the {lag} steps that were measured, {power(log10_left)} of it is left. Give the "
-            "number of steps that the task needs (lag) to have this judged."
+            f": over the {lag} steps that were measured, {power(log10_left)} of it is left. Give "
+            "the number of steps that the task needs (lag) to have this judged."
         )
     else:
         said += f"; your task needs {lag}, where {power(log10_left)} of it is left"
@@ -124,7 +124,7 @@ def _finding(
         layer=layer.name,
         sentence=said,
         evidence=evidence,
-        threshold=threshold,
+        threshold=math.log10(threshold),
         source=SOURCE,
     )
 
@@ -138,7 +138,8 @@ def _cause(layer: LayerFlow) -> tuple[str, dict[str, float]]:
         if not len(keeping.factor):
             return "", {}
         middle = float(keeping.factor.median())
-        said = f" because the {keeping.word} sit at {number(middle)}"
+        at = f"{middle:.2f}" if 0.05 < middle < 0.95 else number(middle)
+        said = f" because the {keeping.word} sit at {at}"
         return said, {"keeping_gate_median": middle}
     if len(layer.trace.cell.gates) > 1:
         return "", {}
