@@ -30,7 +30,9 @@ def data(steps: int = 80, batch: int = 4, inputs: int = INPUTS, seed: int = 1) -
     return torch.randn(steps, batch, inputs, generator=torch.Generator().manual_seed(seed))
 
 
-def made(kind: type[nn.Module], *, seed: int = 0, units: int = UNITS, **options: object) -> nn.Module:
+def made(
+    kind: type[nn.Module], *, seed: int = 0, units: int = UNITS, **options: object
+) -> nn.Module:
     """A module with the weights that its class gives it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

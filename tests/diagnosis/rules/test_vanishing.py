@@ -64,7 +64,8 @@ def test_the_numbers_of_a_known_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "severity"), [(1.05e-1, None), (0.95e-1, "warning"), (1.05e-3, "warning"), (0.95e-3, "error")]
+    ("left", "severity"),
+    [(1.05e-1, None), (0.95e-1, "warning"), (1.05e-3, "warning"), (0.95e-3, "error")],
 )
 def test_the_thresholds(left: float, severity: str | None) -> None:
     """A tenth and a thousandth, from both sides."""
