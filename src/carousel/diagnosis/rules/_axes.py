@@ -41,7 +41,7 @@ def axes(subject: Subject) -> Iterator[Finding]:
                 f"steps of {top.batch} sequences: time and batch may be swapped. Check batch_first "
                 "and the order of the axes.",
             )
-        if first.trace.unbatched and first.steps > 1:
+        if first.trace.unbatched and not first.boundaries and first.steps > 1:
             yield _finding(
                 first,
                 "info",
