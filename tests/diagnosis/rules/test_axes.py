@@ -41,6 +41,11 @@ def test_a_loss_on_another_sequence_alone_is_no_sign() -> None:
     assert not found(flow, "axes")
 
 
+def test_one_step_of_the_last_sequence_is_no_sign() -> None:
+    flow = measured(made(nn.LSTM), loss=lambda output: output[-1, -1].sum())
+    assert not found(flow, "axes")
+
+
 def test_a_lag_that_fits_the_batch_and_not_the_steps() -> None:
     flow = measured(made(nn.LSTM), data(8, 60), every)
     assert only(flow, "axes", 50).severity == "warning"

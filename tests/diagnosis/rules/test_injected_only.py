@@ -20,9 +20,16 @@ def test_no_recurrent_weight(kind: type[nn.Module]) -> None:
 
 
 @pytest.mark.parametrize(("factor", "sick"), [(2e-4, True), (1e-2, False)])
-def test_the_threshold_is_a_share_of_a_step(factor: float, *, sick: bool) -> None:
-    module = carousel.init.orthogonal_(made(carousel.RNN, nonlinearity="identity"), factor)
-    assert bool(found(measured(module, loss=every), "injected-only")) == sick
+@pytest.mark.parametrize("loss", [last, every])
+@pytest.mark.parametrize("both", [False, True])
+def test_the_threshold_is_a_share_of_a_step(
+    factor: float, loss: object, *, sick: bool, both: bool
+) -> None:
+    module = made(carousel.RNN, nonlinearity="identity", bidirectional=both)
+    carousel.init.orthogonal_(module, factor)
+    x = data().flip(0) if both else data()
+    findings = found(measured(module, x, loss), "injected-only")
+    assert "l0" in [finding.layer for finding in findings] if sick else not findings
 
 
 def test_an_lstm_carries_along_c_without_recurrent_weights() -> None:

@@ -8,6 +8,7 @@ from tests.diagnosis.models import data, every, found, made, measured, only
 from torch import nn
 
 import carousel
+from carousel.diagnosis.rules._non_normal import _sigma_and_rho
 
 
 def feed_forward_chain(strength: float, **options: object) -> carousel.Flow:
@@ -42,6 +43,14 @@ def test_a_normal_matrix(gain: float) -> None:
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU, carousel.LSTM])
 def test_defaults(kind: type[nn.Module]) -> None:
     assert not found(measured(made(kind)), "non-normal")
+
+
+@pytest.mark.parametrize("layer", ["l0", "l0_reverse"])
+def test_both_numbers_are_of_the_same_steps(layer: str) -> None:
+    """The Jacobian of a single unit is a number, other at each step: sigma_1 = |rho|."""
+    module = made(nn.RNN, units=1, bidirectional=True)
+    sigma, rho = _sigma_and_rho(measured(module, data(20), every)[layer], 1)
+    assert sigma == pytest.approx(rho, rel=1e-6)
 
 
 def test_one_step_has_no_jacobian_to_look_at() -> None:
