@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import carousel
-from carousel.diagnosis import Clipping, Finding
+from carousel.diagnosis import ClippingRecord, Finding
 from carousel.diagnosis._subject import subject_of
 from carousel.diagnosis.rules import RULES
 from carousel.flow import Flow
@@ -50,7 +50,7 @@ def found(
     lag: int | None = None,
     *,
     lengths: Tensor | Sequence[int] | None = None,
-    clipping: Clipping | None = None,
+    clipping: ClippingRecord | None = None,
 ) -> tuple[Finding, ...]:
     """The findings of one rule."""
     findings = tuple(RULES[rule](subject_of(flow, lag, lengths, clipping)))

@@ -13,8 +13,9 @@ from torch import nn
 
 import carousel
 from carousel import CarouselError
-from carousel.diagnosis import Clipping, Finding
-from carousel.diagnosis._cures import CURES
+from carousel.diagnosis import ClippingRecord, Finding
+from carousel.diagnosis._cures import CURES, FITS, cures_of
+from carousel.diagnosis._subject import subject_of
 from carousel.diagnosis.rules import RULES
 
 HEALTHY = {
@@ -73,6 +74,38 @@ def test_a_finding_has_all_that_belongs_to_it() -> None:
 def test_each_rule_has_its_row_of_remedies() -> None:
     assert CURES.keys() == RULES.keys()
 
+    assert FITS.keys() <= {name for names in CURES.values() for name in names}
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (nn.LSTM, ("chrono", "forget-bias", "orthogonal", "omega", "flossing")),
+        (nn.GRU, ("chrono", "orthogonal", "omega", "flossing")),
+        (nn.RNN, ("orthogonal", "identity", "lstm", "omega", "flossing")),
+        (carousel.RNN, ("orthogonal", "identity", "lstm", "omega", "flossing")),
+    ],
+)
+@pytest.mark.parametrize("both", [False, True])
+def test_the_remedies_fit_the_layer(
+    kind: type[nn.Module], names: tuple[str, ...], *, both: bool
+) -> None:
+    flow = measured(made(kind, bidirectional=both), loss=every)
+    found = [f for f in carousel.diagnose(flow, 50) if f.rule == "vanishing"]
+    assert len(found) == 1 + both
+    for finding in found:
+        assert cures_of(finding, subject_of(flow, 50, None, None)) == names
+
+
+def test_a_module_without_biases_has_none_to_set() -> None:
+    flow = measured(made(nn.LSTM, bias=False))
+    (finding,) = (f for f in carousel.diagnose(flow, 50) if f.rule == "vanishing")
+    assert cures_of(finding, subject_of(flow, 50, None, None)) == (
+        "orthogonal",
+        "omega",
+        "flossing",
+    )
+
 
 def test_a_flow_is_not_changed_by_being_judged() -> None:
     flow = sick()
@@ -130,7 +163,7 @@ def test_a_lag_that_is_none(lag: object) -> None:
 def test_what_is_no_flow() -> None:
     with pytest.raises(CarouselError, match="Expected a Flow to diagnose, got a LSTM"):
         carousel.diagnose(nn.LSTM(1, 1))  # type: ignore[arg-type]
-    with pytest.raises(CarouselError, match="Clipping"):
+    with pytest.raises(CarouselError, match="ClippingRecord"):
         carousel.diagnose(sick(), clipping=1.0)  # type: ignore[arg-type]
 
 
@@ -140,7 +173,7 @@ def test_public_names() -> None:
     (clipped,) = (
         finding
         for finding in carousel.diagnose(
-            measured(scaled(made(nn.RNN), 1.0)), clipping=Clipping(1e-3, [1.0] * 10)
+            measured(scaled(made(nn.RNN), 1.0)), clipping=ClippingRecord(1e-3, [1.0] * 10)
         )
         if finding.layer == ""
     )

@@ -2,7 +2,7 @@
 
 from carousel.diagnosis._diagnose import diagnose
 from carousel.diagnosis._finding import Finding, Severity
-from carousel.diagnosis._subject import Clipping
+from carousel.diagnosis._subject import ClippingRecord
 from carousel.diagnosis.remedies import Applied, Remedy
 
-__all__ = ["Applied", "Clipping", "Finding", "Remedy", "Severity", "diagnose"]
+__all__ = ["Applied", "ClippingRecord", "Finding", "Remedy", "Severity", "diagnose"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from carousel.diagnosis._cures import remedies_for
 from carousel.diagnosis._finding import SEVERITIES, Finding
-from carousel.diagnosis._subject import Clipping, subject_of
+from carousel.diagnosis._subject import ClippingRecord, subject_of
 from carousel.diagnosis.rules import RULES
 from carousel.flow import Flow
 
@@ -21,7 +21,7 @@ def diagnose(
     lag: int | None = None,
     *,
     lengths: Tensor | Sequence[int] | None = None,
-    clipping: Clipping | None = None,
+    clipping: ClippingRecord | None = None,
 ) -> tuple[Finding, ...]:
     """What is wrong with the gradient's way through time, the worst first.
 

@@ -7,6 +7,7 @@ import math
 __all__ = ["LN10", "counted", "number", "power", "share"]
 
 LN10 = math.log(10)
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float) -> str:
@@ -17,10 +18,12 @@ def number(value: float) -> str:
 
 
 def power(log10: float) -> str:
-    """A positive number by its log10: 0.031, or 10^-29 where it is far from 1."""
+    """A positive number by its log10: 0.031, or 10⁻²⁹ where it is far from 1."""
     if log10 == -math.inf:
         return "exactly nothing"
-    return f"{10**log10:.2g}" if -3 <= log10 < 4 else f"10^{log10:.0f}"
+    if -3 <= log10 < 4:
+        return f"{10**log10:.2g}"
+    return f"10{f'{log10:.0f}'.translate(SUPERSCRIPTS)}"
 
 
 def share(part: float) -> str:

@@ -13,14 +13,14 @@ from torch import Tensor
 from carousel._errors import CarouselError
 from carousel.flow import Flow, LayerFlow
 
-__all__ = ["Clipping", "Place", "Subject", "subject_of"]
+__all__ = ["ClippingRecord", "Place", "Subject", "subject_of"]
 
 LEAST_NORMS = 10  # fewer steps than these say nothing about "nearly every step"
 NAME = re.compile(r"(?:(?P<path>.*)\.)?l(?P<layer>\d+)(?P<reverse>_reverse)?(?P<number>#\d+)?")
 
 
 @dataclass(frozen=True)
-class Clipping:
+class ClippingRecord:
     """How a training clips its gradients, which no flow can know: clipping comes after backward.
 
     Attributes:
@@ -63,7 +63,7 @@ class Subject:
     flow: Flow
     lag_steps: int | None = None  # how far back the task has to see; None where nobody said
     lengths: Tensor | None = None  # [B] int64, valid steps of the sequences, where they are known
-    clipping: Clipping | None = None
+    clipping: ClippingRecord | None = None
 
     @property
     def layers(self) -> tuple[LayerFlow, ...]:
@@ -93,7 +93,10 @@ def place_of(name: str) -> Place:
 
 
 def subject_of(
-    flow: Flow, lag: int | None, lengths: Tensor | Sequence[int] | None, clipping: Clipping | None
+    flow: Flow,
+    lag: int | None,
+    lengths: Tensor | Sequence[int] | None,
+    clipping: ClippingRecord | None,
 ) -> Subject:
     """Check what was given beside the flow.
 
@@ -110,9 +113,9 @@ def subject_of(
             f"Expected lag to be the number of steps that the task needs, a whole number from 1 "
             f"on, or None, got {lag!r}."
         )
-    if clipping is not None and not isinstance(clipping, Clipping):
+    if clipping is not None and not isinstance(clipping, ClippingRecord):
         raise CarouselError(
-            f"Expected clipping to be a carousel.diagnosis.Clipping(max_norm, norms), got a "
+            f"Expected clipping to be a carousel.diagnosis.ClippingRecord(max_norm, norms), got a "
             f"{type(clipping).__name__}."
         )
     return Subject(flow, lag, _lengths(flow, lengths), clipping)

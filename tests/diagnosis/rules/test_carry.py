@@ -59,6 +59,19 @@ def test_calls_that_each_start_anew() -> None:
     assert only(in_chunks(lambda _: None), "carry", 9).severity == "info"
 
 
+def test_set_to_zero_in_all_sequences() -> None:
+    findings = found(in_chunks(lambda state: tuple(0 * part for part in state)), "carry")
+    (finding,) = (each for each in findings if "zero again" in each.sentence)
+    assert finding.severity == "warning"
+    assert finding.evidence["resets"] == 3
+    assert "at step 10, 20, 30" in finding.sentence
+
+
+def test_episodes_that_end_in_some_sequences() -> None:
+    mask = torch.tensor([1.0, 0.0, 1.0, 1.0]).unsqueeze(-1)
+    assert not found(in_chunks(lambda state: tuple(mask * part for part in state)), "carry")
+
+
 def test_single_steps_that_each_start_anew() -> None:
     assert only(in_chunks(lambda _: None, 1), "carry").severity == "warning"
 

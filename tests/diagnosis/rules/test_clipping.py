@@ -9,13 +9,13 @@ from tests.diagnosis.models import found, made, measured
 from torch import nn
 
 from carousel import CarouselError
-from carousel.diagnosis import Clipping
+from carousel.diagnosis import ClippingRecord
 
 
 @pytest.mark.parametrize(("cut", "sick"), [(0, False), (8, False), (9, True), (10, True)])
 def test_nine_in_ten(cut: int, *, sick: bool) -> None:
     norms = [2.0] * cut + [0.5] * (10 - cut)
-    findings = found(measured(made(nn.RNN)), "clipping", clipping=Clipping(1.0, norms))
+    findings = found(measured(made(nn.RNN)), "clipping", clipping=ClippingRecord(1.0, norms))
     assert bool(findings) == sick
     if sick:
         assert findings[0].evidence["clipped_steps_share"] == cut / 10
@@ -24,11 +24,13 @@ def test_nine_in_ten(cut: int, *, sick: bool) -> None:
 
 def test_a_norm_at_the_limit_is_not_cut() -> None:
     flow = measured(made(nn.RNN))
-    assert not found(flow, "clipping", clipping=Clipping(1.0, [1.0] * 20))
+    assert not found(flow, "clipping", clipping=ClippingRecord(1.0, [1.0] * 20))
 
 
 def test_infinite_norms_are_cut() -> None:
-    (finding,) = found(measured(made(nn.RNN)), "clipping", clipping=Clipping(1.0, [math.inf] * 12))
+    (finding,) = found(
+        measured(made(nn.RNN)), "clipping", clipping=ClippingRecord(1.0, [math.inf] * 12)
+    )
     assert "all of 12 training steps" in finding.sentence
 
 
@@ -42,4 +44,4 @@ def test_nothing_is_known_without_norms() -> None:
 )
 def test_bad_input(limit: float, norms: list[float], words: str) -> None:
     with pytest.raises(CarouselError, match=words):
-        Clipping(limit, norms)
+        ClippingRecord(limit, norms)

@@ -1,8 +1,9 @@
 """A state that is detached, or not carried on, between calls of one module.
 
-Three cases: cut within a backward pass; come detached from an earlier pass, as truncated training
-does on purpose; and calls that each start from zero, which may be chunks of one sequence or
-sequences of their own: a flow cannot tell, and the finding says so.
+Four cases: set to zero in all sequences between calls; cut within a backward pass; come detached
+from an earlier pass, as truncated training does on purpose; and calls that each start from zero,
+which may be chunks of one sequence or sequences of their own: a flow cannot tell, and the finding
+says so.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def carry(subject: Subject) -> Iterator[Finding]:
     for layers in modules.values():
         for layer in layers:
             yield from _cut(subject, layer)
+            yield from _reset(layer)
         fresh = [layer for layer in layers if _starts_at_zero(layer)]
         if len(layers) > 1 and len(fresh) == len(layers):
             yield _not_carried(subject, layers)
@@ -62,6 +64,30 @@ def _cut(subject: Subject, layer: LayerFlow) -> Iterator[Finding]:
         threshold=None if subject.lag_steps is None else float(subject.lag_steps + 1),
         source=SOURCE,
     )
+
+
+def _reset(layer: LayerFlow) -> Iterator[Finding]:
+    """Boundaries at which every sequence was reset, unlike the ends of some episodes."""
+    handed = layer.trace.handed_over
+    steps = [
+        step
+        for step, factors in zip(layer.boundaries, handed, strict=True)
+        if bool((factors == 0).all())
+    ]
+    if steps:
+        places = ", ".join(map(str, steps[:5])) + (", .." if len(steps) > 5 else "")
+        yield Finding(
+            rule="carry",
+            severity="warning",
+            layer=layer.name,
+            sentence=(
+                f"The state of all sequences is zero again at step {places}, where a later call "
+                "took it over: nothing from before is remembered there, and no gradient crosses."
+            ),
+            evidence={"resets": float(len(steps))},
+            threshold=None,
+            source=SOURCE,
+        )
 
 
 def _not_carried(subject: Subject, layers: list[LayerFlow]) -> Finding:

@@ -1,7 +1,7 @@
 """Clipping that cuts nearly every step: its length is then the clip's and not the loss's.
 
 A flow cannot know it, since clipping comes after backward: the norms of a training have to be
-given, see ``Clipping``.
+given, see ``ClippingRecord``.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ __all__ = ["non_normal"]
 # with chrono biases 1.13 on (h, c): that much is ordinary.
 TWICE = 2.0
 PLACES = 3  # steps that are looked at, spread over the sequence; the median counts
-SEQUENCES = 2  # that are looked at
-MOST_STATE = 512  # numbers in the state: eigenvalues of larger Jacobians take more than a second
+SEQUENCES = 1  # the longest: all of them would take minutes
+MOST_STATE = 256  # numbers in the state; larger Jacobians take seconds, and are passed over
 SOURCE = "Kerg et al. 2019; Goldman 2009; Ganguli, Huh & Sompolinsky 2008"
 
 
