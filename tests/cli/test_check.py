@@ -86,6 +86,19 @@ def does_not_fit():
     return Net(), (torch.ones(30, 4, 7), torch.zeros(4, 3)), last
 
 
+def forgetful():
+    torch.manual_seed(0)
+    model = nn.LSTM(2, 16)
+    return model, torch.randn(120, 4, 2), lambda model, batch: model(batch)[0][-1].sum()
+
+
+def remembering():
+    import carousel
+
+    model, batch, loss_fn = forgetful()
+    return carousel.init.chrono_(model, 100), batch, loss_fn
+
+
 class Holder:
     make = staticmethod(good)
 
@@ -213,3 +226,48 @@ def test_ctrl_c_leaves_with_130(here: Path) -> None:
     )
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
+
+
+def test_a_lag_makes_an_error_of_what_is_forgotten(here: Path) -> None:
+    assert here
+    done = check("nets:forgetful", "--lag", "100")
+    assert done.exit_code == 1
+    text = " ".join(done.stdout.split())
+    assert "ERROR vanishing · l0 The gradient halves every " in text
+    assert "your task needs 100" in text
+    assert "Diagnosis for a task that needs 100 steps: 1 error" in text
+
+
+def test_without_a_lag_it_is_a_remark(here: Path) -> None:
+    assert here
+    done = check("nets:forgetful")
+    assert done.exit_code == 0
+    assert "No lag was given" in " ".join(done.stdout.split())
+    assert "REMARK  vanishing" in done.stdout
+    assert "ERROR" not in done.stdout
+
+
+def test_a_model_that_reaches_the_lag_leaves_with_0(here: Path) -> None:
+    assert here
+    done = check("nets:remembering", "--lag", "100", "--json")
+    assert done.exit_code == 0, done.output
+    (flow,) = json.loads(done.stdout)["flows"]
+    assert not [found for found in flow["findings"] if found["severity"] != "info"]
+
+
+def test_findings_are_in_the_json(here: Path) -> None:
+    assert here
+    done = check("nets:forgetful", "--lag", "100", "--json")
+    assert done.exit_code == 1
+    report = json.loads(done.stdout)
+    (flow,) = report["flows"]
+    first = flow["findings"][0]
+    assert (first["rule"], first["severity"]) == ("vanishing", "error")
+    assert {"rate_per_step", "horizon_steps"} <= {m["name"] for m in first["evidence"]}
+    assert not report["faults"]
+
+
+@pytest.mark.parametrize("lag", ["0", "-3", "many"])
+def test_a_lag_that_is_none_leaves_with_2(here: Path, lag: str) -> None:
+    assert here
+    assert check("nets:good", "--lag", lag).exit_code == 2

@@ -22,16 +22,21 @@ def check(
             "searched for its module.",
         ),
     ],
+    lag: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps that the task has to remember; memory is held against it."),
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     seed: Annotated[
         int, typer.Option(help="Seed of torch's generator before the factory runs.")
     ] = 0,
 ) -> int:
-    """Measure how the gradient flows back through time in a model of your own.
+    """Measure how the gradient flows back through time in a model of your own, and judge it.
 
-    Leaves with 0 if nothing is wrong, with 1 if a value or gradient is not finite or the
-    measurement does not fit the model, and with 2 on wrong usage or input.
+    Leaves with 0 if nothing is wrong, with 1 on a finding of severity error, a value or gradient
+    that is not finite, or a measurement that does not fit the model, and with 2 on wrong usage or
+    input. Without --lag nothing about memory is an error.
     """
     # Not at the top of the file: these load torch, which --help must not wait for.
     from carousel.cli._stdout import foreign_output_to_stderr
@@ -42,14 +47,20 @@ def check(
 
         torch.manual_seed(seed)
         loaded = load_target(target)
+        from carousel.diagnosis import diagnose
         from carousel.flow import measure
-        from carousel.report import Report
+        from carousel.report import Report, tally
 
+        flow = measure(loaded.model, loaded.batch, loaded.loss_fn)
+        findings = diagnose(flow, lag)
         report = Report(
-            measure(loaded.model, loaded.batch, loaded.loss_fn),
+            flow,
             title=f"Gradients through time in {target}",
+            summary=tally(findings, lag),
+            findings=findings,
         )
-        wrong = bool(report.faults)  # measures what is still to be measured
+        severe = any(finding.severity == "error" for finding in findings)
+        wrong = severe or bool(report.faults)  # measures what is still to be measured
     written = report.to_html(html) if html is not None else None
     if as_json:
         typer.echo(report.to_json())

@@ -17,20 +17,25 @@ from carousel.report._figures import (
 from carousel.report._plot import comparison_lines, layer_lines
 from carousel.report._schema import (
     CategoryName,
+    FindingSummary,
     FlowSummary,
     LayerSummary,
+    RemedySummary,
     ReportData,
     Series,
 )
 from carousel.report._words import (
     LABELS,
     NAMED,
+    SEVERITY,
     certificate_sentence,
     clean,
     course_sentence,
     end_labels,
     ends,
+    evidence_in_short,
     fact_value,
+    findings_told,
     horizon_in_short,
     identity,
     norm,
@@ -86,6 +91,20 @@ class FlowSection:
 
 
 @dataclass(frozen=True)
+class FindingSection:
+    """One finding on the page."""
+
+    severity: str  # also the name of its style
+    word: str
+    rule: str
+    flow: str
+    layer: str
+    sentence: str
+    evidence: str
+    remedies: tuple[RemedySummary, ...]
+
+
+@dataclass(frozen=True)
 class Page:
     """The page."""
 
@@ -93,6 +112,7 @@ class Page:
     summary: str
     facts: tuple[tuple[str, str], ...]
     faults: tuple[str, ...]
+    findings: tuple[FindingSection, ...]
     comparison: LineFigure | None
     comparison_table: Table | None
     flows: tuple[FlowSection, ...]
@@ -124,6 +144,11 @@ def page_of(data: ReportData) -> Page:
         summary=data.summary,
         facts=tuple((fact.label, fact_value(fact.value)) for fact in data.facts),
         faults=data.faults,
+        findings=tuple(
+            finding_section(finding, flow.name)
+            for flow in data.flows
+            for finding in findings_told(flow.findings, data.faults)
+        ),
         comparison=line_figure(
             lines,
             "The norm of the total gradient dL/dh at each step, of "
@@ -134,6 +159,20 @@ def page_of(data: ReportData) -> Page:
         else None,
         comparison_table=comparison_table(data.flows) if several else None,
         flows=tuple(flow_section(index, flow, several) for index, flow in enumerate(data.flows)),
+    )
+
+
+def finding_section(finding: FindingSummary, flow_name: str) -> FindingSection:
+    """One finding, in words."""
+    return FindingSection(
+        severity=finding.severity,
+        word=SEVERITY[finding.severity].capitalize(),
+        rule=finding.rule,
+        flow=flow_name,
+        layer=finding.layer,
+        sentence=finding.sentence,
+        evidence=evidence_in_short(finding),
+        remedies=finding.remedies,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from carousel._errors import CarouselError
+from carousel.diagnosis import Finding
 from carousel.flow import Flow
 from carousel.report._html import to_html
 from carousel.report._json import to_json
@@ -30,15 +31,18 @@ class Report:
         summary: the conclusion, in a sentence or two.
         facts: what else is to be said, by label. A value that is a mapping is said of each flow
             by its name: ``{"accuracy": {"LSTM": 0.93, "tanh RNN": 0.31}}``.
+        findings: what ``carousel.diagnose`` found; of several flows by their names.
 
     Raises:
-        CarouselError: there is no flow, something is not a flow, or a flow has no layer.
+        CarouselError: there is no flow, something is not a flow, a flow has no layer, or there are
+            findings of no flow.
     """
 
     flows: Flow | Mapping[str, Flow]
     title: str = "Gradients through time"
     summary: str = ""
     facts: Mapping[str, FactValue | Mapping[str, FactValue]] = field(default_factory=dict)
+    findings: Sequence[Finding] | Mapping[str, Sequence[Finding]] = ()
 
     def __post_init__(self) -> None:
         for name, flow in self._named().items():
@@ -52,11 +56,24 @@ class Report:
                 raise CarouselError("Expected a Flow with at least one layer, got an empty one.")
         if not self._named():
             raise CarouselError("Expected at least one Flow to report on, got none.")
+        for name in self._found():
+            if name not in self._named():
+                raise CarouselError(
+                    f"There are findings of {name or 'a single flow'!r}, and the flows of this "
+                    f"report are: {', '.join(self._named()) or 'one without a name'}. Give the "
+                    "findings by the names of the flows."
+                )
 
     @cached_property
     def data(self) -> ReportData:
         """The report as plain data, which all forms of it are made from."""
-        return summarise(self._named(), title=self.title, summary=self.summary, facts=self.facts)
+        return summarise(
+            self._named(),
+            title=self.title,
+            summary=self.summary,
+            facts=self.facts,
+            findings=self._found(),
+        )
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -91,6 +108,11 @@ class Report:
     def to_json(self) -> str:
         """The report as strict JSON; its ``schema`` number tells which form it has."""
         return to_json(self.data)
+
+    def _found(self) -> Mapping[str, Sequence[Finding]]:
+        if isinstance(self.findings, Mapping):
+            return self.findings
+        return {"": self.findings} if self.findings else {}
 
     def _named(self) -> Mapping[str, Flow]:
         return {"": self.flows} if isinstance(self.flows, Flow) else self.flows

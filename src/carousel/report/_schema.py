@@ -15,13 +15,16 @@ __all__ = [
     "Certificate",
     "Counts",
     "Fact",
+    "FindingSummary",
     "FlowSummary",
     "HeatMap",
     "HorizonSummary",
     "LayerSummary",
     "Level",
     "Located",
+    "Measured",
     "Number",
+    "RemedySummary",
     "ReportData",
     "Series",
 ]
@@ -31,7 +34,7 @@ SCHEMA = 1  # raised whenever a field changes its name or its meaning
 CategoryName = Literal["value", "zero", "underflow", "infinite", "nan", "padding"]
 # The log10 of a norm, or why there is none.
 Level = float | Literal["zero", "infinite", "nan", "padding"]
-Number = float | Literal["infinite", "nan"]
+Number = float | Literal["infinite", "minus infinite", "nan"]
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,38 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """One number that a finding rests on, its unit in its name."""
+
+    name: str
+    value: Number
+
+
+@dataclass(frozen=True)
+class RemedySummary:
+    """What can be done about a finding."""
+
+    name: str
+    sentence: str
+    code: str  # a few lines of PyTorch
+    keeps_weights: bool  # False: it overwrites what was trained
+
+
+@dataclass(frozen=True)
+class FindingSummary:
+    """One opinion about a flow."""
+
+    rule: str
+    severity: str  # "error", "warning" or "info"
+    layer: str  # empty for the flow as a whole
+    sentence: str
+    evidence: tuple[Measured, ...]
+    threshold: float | None
+    source: str
+    remedies: tuple[RemedySummary, ...]
+
+
+@dataclass(frozen=True)
 class FlowSummary:
     """One measured pass of one model."""
 
@@ -181,6 +216,7 @@ class FlowSummary:
     layers: tuple[LayerSummary, ...]
     nonfinite: tuple[Located, ...]
     facts: tuple[Fact, ...]
+    findings: tuple[FindingSummary, ...]  # empty where nobody diagnosed, or nothing was found
 
 
 @dataclass(frozen=True)

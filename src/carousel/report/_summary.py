@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from carousel._quantile import quantile
+from carousel.diagnosis import Finding
 from carousel.flow import Category, Flow, Horizon, LayerFlow
+from carousel.report._findings import finding_summaries
 from carousel.report._schema import (
     SCHEMA,
     CategoryName,
     Certificate,
     Counts,
     Fact,
+    FindingSummary,
     FlowSummary,
     HeatMap,
     HorizonSummary,
@@ -52,6 +55,7 @@ def summarise(
     title: str,
     summary: str,
     facts: Mapping[str, FactValue | Mapping[str, FactValue]],
+    findings: Mapping[str, Sequence[Finding]],
 ) -> ReportData:
     """The report on ``flows``; a fact that is a mapping is said of each flow by its name."""
     summaries = tuple(
@@ -63,6 +67,7 @@ def summarise(
                 for label, value in facts.items()
                 if isinstance(value, Mapping) and name in value
             ),
+            finding_summaries(findings.get(name, ())),
         )
         for name, flow in flows.items()
     )
@@ -78,7 +83,9 @@ def summarise(
     )
 
 
-def flow_summary(name: str, flow: Flow, facts: tuple[Fact, ...]) -> FlowSummary:
+def flow_summary(
+    name: str, flow: Flow, facts: tuple[Fact, ...], findings: tuple[FindingSummary, ...]
+) -> FlowSummary:
     """One flow, layer by layer."""
     return FlowSummary(
         name=name,
@@ -96,6 +103,7 @@ def flow_summary(name: str, flow: Flow, facts: tuple[Fact, ...]) -> FlowSummary:
             for found in flow.nonfinite
         ),
         facts=facts,
+        findings=findings,
     )
 
 

@@ -8,15 +8,18 @@ from rich.text import Text
 
 from carousel.report._chart import chart
 from carousel.report._plot import Line, comparison_lines, layer_lines
-from carousel.report._schema import FlowSummary, LayerSummary, ReportData
+from carousel.report._schema import FindingSummary, FlowSummary, LayerSummary, ReportData
 from carousel.report._words import (
+    SEVERITY,
     as_ascii,
     certificate_sentence,
     clean,
     course_sentence,
     end_labels,
     ends,
+    evidence_in_short,
     fact_value,
+    findings_told,
     horizon_in_short,
     identity,
     norm,
@@ -27,6 +30,9 @@ __all__ = ["print_report"]
 
 MOST_CHARTS = 8  # layers of one flow that get a chart of their own
 MOST_FAULTS = 10
+MOST_FINDINGS = 12
+MOST_REMEDIES = 3  # of one finding; the code of the first is shown
+COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 ROWS = 12  # of a chart
 WIDEST = 120  # columns; beyond that a chart gets no better
 
@@ -59,6 +65,8 @@ class _Printer:
             self.gap()
             self.say(data.summary, "bold")
         self.faults(data.faults)
+        for flow in data.flows:
+            self.findings(findings_told(flow.findings, data.faults), flow.name)
         if details:
             for flow in data.flows:
                 self.flow(flow)
@@ -97,6 +105,27 @@ class _Printer:
             self.say(f"WRONG: {fault}", "bold red")
         if len(faults) > MOST_FAULTS:
             self.say(f".. and {len(faults) - MOST_FAULTS} more", "red")
+
+    def findings(self, findings: tuple[FindingSummary, ...], flow_name: str) -> None:
+        """What was diagnosed, the worst first: sentence, numbers, and what to do."""
+        for finding in findings[:MOST_FINDINGS]:
+            self.gap()
+            where = " · ".join(part for part in (finding.rule, flow_name, finding.layer) if part)
+            colour = COLOURS[finding.severity]
+            heading = self.text(SEVERITY[finding.severity], f"bold {colour}")
+            self.console.print(heading.append_text(self.text(f"  {where}", "bold")))
+            self.say(finding.sentence, "" if finding.severity == "info" else "bold")
+            self.say(evidence_in_short(finding), "dim")
+            for remedy in finding.remedies[:MOST_REMEDIES]:
+                self.say(f"Try {remedy.name}: {remedy.sentence}")
+            for line in finding.remedies[0].code.splitlines() if finding.remedies else ():
+                self.say(f"    {line}", "cyan")
+        if len(findings) > MOST_FINDINGS:
+            self.gap()
+            self.say(
+                f"{len(findings) - MOST_FINDINGS} more findings stand in the HTML report, and in "
+                "the JSON."
+            )
 
     def flow(self, flow: FlowSummary) -> None:
         """The layers of one flow."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from carousel.report._schema import (
     CategoryName,
     Certificate,
+    FindingSummary,
     HorizonSummary,
     LayerSummary,
     Level,
@@ -19,14 +20,17 @@ from carousel.report._schema import (
 __all__ = [
     "LABELS",
     "NAMED",
+    "SEVERITY",
     "as_ascii",
     "certificate_sentence",
     "clean",
     "course_sentence",
     "end_labels",
     "ends",
+    "evidence_in_short",
     "explained",
     "fact_value",
+    "findings_told",
     "horizon_in_short",
     "identity",
     "norm",
@@ -46,6 +50,7 @@ NAMED: dict[CategoryName, str] = {
     "nan": "NaN",
     "padding": "padding",
 }
+SEVERITY = {"error": "ERROR", "warning": "WARNING", "info": "REMARK"}
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 ASCII = str.maketrans(
     {
@@ -197,6 +202,29 @@ def certificate_sentence(certificate: Certificate) -> str:
         f"(limit {certificate.limit:.1e}). Do not trust the numbers of this layer: where states "
         "are chaotic, rounding grows from step to step. Measure in float64 (model.double())."
     )
+
+
+def findings_told(
+    findings: Sequence[FindingSummary], faults: Sequence[str]
+) -> tuple[FindingSummary, ...]:
+    """The findings whose sentence does not stand among the faults already."""
+    return tuple(
+        finding
+        for finding in findings
+        if not any(fault.endswith(finding.sentence) for fault in faults)
+    )
+
+
+def evidence_in_short(finding: FindingSummary) -> str:
+    """The numbers behind a finding, the threshold and the source, in one line."""
+    parts = [
+        f"{measured.name.replace('_', ' ')} "
+        f"{plain(measured.value) if isinstance(measured.value, float) else measured.value}"
+        for measured in finding.evidence
+    ]
+    if finding.threshold is not None:
+        parts.append(f"threshold {plain(finding.threshold)}")
+    return f"{' · '.join(parts)}. {finding.source}." if parts else f"{finding.source}."
 
 
 def explained(category: CategoryName, layer: LayerSummary) -> str:

@@ -82,6 +82,7 @@ def join_layer(timeline: list[Call], places: Places, layer: int, direction: int)
         handed_over=handed_over,
         cut_states=cut_states(timeline, (0, *boundaries)),
         notes=_notes(timeline, boundaries, handed_over),
+        unbatched=first.layout.unbatched,
     )
 
 

@@ -43,6 +43,7 @@ class Trace:
     handed_over: Tensor  # [len(boundaries), B]  1 state unchanged, 0 reset to zero, NaN neither
     cut_states: Mapping[int, str]  # step before which of the state was detached: "h", "c", "hc"
     notes: tuple[str, ...]  # what altered the gradient or limits what was seen
+    unbatched: bool = False  # whether the module's input had no axis for the batch
 
     @property
     def valid(self) -> Tensor:

@@ -1,0 +1,81 @@
+"""Which remedies answer which finding, the most promising first. The one place that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from carousel.diagnosis._finding import Finding
+from carousel.diagnosis._gates import keeping_of
+from carousel.diagnosis._subject import Subject
+from carousel.diagnosis.remedies import Remedy
+from carousel.flow import LayerFlow
+
+__all__ = ["CURES", "FITS", "MAKERS", "Maker", "cures_of", "remedies_for"]
+
+Maker = Callable[[Finding, Subject], Remedy | None]  # None where it does not fit the layer
+
+CURES: dict[str, tuple[str, ...]] = {
+    "nonfinite": ("clipping", "state-dtype"),
+    "axes": (),
+    "padding": (),
+    "truncation": ("truncation-length",),
+    "carry": ("carry-state",),
+    "injected-only": ("carry-state",),
+    "vanishing": ("chrono", "forget-bias", "orthogonal", "identity", "lstm", "omega", "flossing"),
+    "growing": ("clipping", "orthogonal", "flossing"),
+    "forget-gate-default": ("chrono", "forget-bias"),
+    "contraction": ("orthogonal", "identity", "lstm"),
+    "saturated": ("chrono", "forget-bias", "orthogonal"),
+    "dead-relu": ("identity",),
+    "double-forget-bias": ("forget-bias",),
+    "double-chrono": ("chrono",),
+    "stacked-orthogonal": ("orthogonal",),
+    "starved": ("orthogonal",),
+    "clipping": ("clipping",),
+    "underflow": ("state-dtype",),
+    "non-normal": ("orthogonal",),
+}
+
+
+def _has_forget_bias(layer: LayerFlow) -> bool:
+    keeping = keeping_of(layer)
+    return _biased(layer) and keeping is not None and keeping.gate != "z"
+
+
+def _has_keeping_bias(layer: LayerFlow) -> bool:
+    return _biased(layer) and keeping_of(layer) is not None
+
+
+def _biased(layer: LayerFlow) -> bool:
+    return layer.trace.cell.derived and layer.trace.weights.b_ih is not None
+
+
+def _is_simple(layer: LayerFlow) -> bool:
+    return layer.trace.cell.derived and len(layer.trace.cell.gates) == 1
+
+
+# Which layers a remedy can be applied to at all, where not to every one.
+FITS: dict[str, Callable[[LayerFlow], bool]] = {
+    "chrono": _has_keeping_bias,
+    "forget-bias": _has_forget_bias,
+    "identity": _is_simple,
+    "lstm": _is_simple,
+}
+
+MAKERS: dict[str, Maker] = {}
+
+
+def cures_of(finding: Finding, subject: Subject) -> tuple[str, ...]:
+    """The names of the remedies that answer a finding and fit its layer."""
+    names = CURES[finding.rule]
+    if not finding.layer:
+        return names
+    layer = subject.flow[finding.layer]
+    return tuple(name for name in names if name not in FITS or FITS[name](layer))
+
+
+def remedies_for(finding: Finding, subject: Subject) -> tuple[Remedy, ...]:
+    """The remedies of a finding that can be made, in the order of the table."""
+    makers = [MAKERS[name] for name in cures_of(finding, subject) if name in MAKERS]
+    made = [maker(finding, subject) for maker in makers]
+    return tuple(remedy for remedy in made if remedy is not None)
