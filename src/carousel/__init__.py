@@ -12,6 +12,7 @@ from carousel._errors import CarouselError
 
 if TYPE_CHECKING:
     from carousel import init, theory
+    from carousel.diagnosis import Finding, Remedy, diagnose
     from carousel.flow import Flow, measure, measure_cell, watch, watch_norms
     from carousel.layers import GRU, LSTM, RNN, accelerate
     from carousel.report import Report
@@ -21,9 +22,12 @@ __all__ = [
     "LSTM",
     "RNN",
     "CarouselError",
+    "Finding",
     "Flow",
+    "Remedy",
     "Report",
     "accelerate",
+    "diagnose",
     "init",
     "measure",
     "measure_cell",
@@ -36,9 +40,12 @@ HOMES = {
     "GRU": "carousel.layers",
     "LSTM": "carousel.layers",
     "RNN": "carousel.layers",
+    "Finding": "carousel.diagnosis",
     "Flow": "carousel.flow",
+    "Remedy": "carousel.diagnosis",
     "Report": "carousel.report",
     "accelerate": "carousel.layers",
+    "diagnose": "carousel.diagnosis",
     "measure": "carousel.flow",
     "measure_cell": "carousel.flow",
     "watch": "carousel.flow",
