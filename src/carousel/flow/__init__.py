@@ -8,7 +8,7 @@ from carousel.flow._jacobian import JacobianNorms
 from carousel.flow._measure_cell import measure_cell
 from carousel.flow._nonfinite import NonFinite
 from carousel.flow._norms import LayerNorms, NormWatcher, watch_norms
-from carousel.flow._omega import Omega
+from carousel.flow._omega import Omega, omega_gradient
 from carousel.flow._parameters import ParameterTerms
 from carousel.flow._paths import Paths
 from carousel.flow._plots import LayerPlots
@@ -49,6 +49,7 @@ __all__ = [
     "Watcher",
     "measure",
     "measure_cell",
+    "omega_gradient",
     "watch",
     "watch_norms",
 ]
