@@ -2,7 +2,7 @@
 
 from carousel.flow._carousel import CarouselShare, StepTerms
 from carousel.flow._flow import Flow, LayerFlow
-from carousel.flow._horizon import Horizon
+from carousel.flow._horizon import Horizon, t_quantile
 from carousel.flow._itemised import Itemised
 from carousel.flow._jacobian import JacobianNorms
 from carousel.flow._measure_cell import measure_cell
@@ -19,7 +19,7 @@ from carousel.flow._split import Split
 from carousel.flow._tiny import Tiny
 from carousel.flow._truncated import CutError, Gradient1997
 from carousel.flow._truncation import Difference, Truncation, TruncationCurve
-from carousel.flow._watch import Watcher, measure, watch
+from carousel.flow._watch import Watcher, described, loss_of, measure, watch
 
 __all__ = [
     "CarouselShare",
@@ -47,9 +47,12 @@ __all__ = [
     "Truncation",
     "TruncationCurve",
     "Watcher",
+    "described",
+    "loss_of",
     "measure",
     "measure_cell",
     "omega_gradient",
+    "t_quantile",
     "watch",
     "watch_norms",
 ]

@@ -25,6 +25,7 @@ from carousel.flow._paths import Paths, paths
 from carousel.flow._plots import LayerPlots
 from carousel.flow._products import JacobianProduct, eigenvalues, jacobian_product
 from carousel.flow._quantities import categories, pre_activations, quantity
+from carousel.flow._reach import reach
 from carousel.flow._slowest import slowest
 from carousel.flow._spectrum import Spectrum, spectrum
 from carousel.flow._split import Split, split
@@ -348,6 +349,21 @@ class LayerFlow:
     @cached_property
     def _horizon(self) -> Horizon:
         return horizon(self.trace)
+
+    def reach(self, lag_steps: int) -> Tensor:
+        """What is left of a gradient that one step's loss sends back over a lag, log10 [B] float64.
+
+        The norm of ds_T/ds_{T-lag}, along the random rows of ``horizon`` beside what it is at lag
+        0: the root of the mean square over all directions, as far as those rows stand for them.
+        NaN for a sequence that is shorter, or whose state was changed on the way.
+
+        Args:
+            lag_steps: steps back from each sequence's last one.
+
+        Raises:
+            CarouselError: no sequence is so long.
+        """
+        return reach(self.trace, lag_steps)
 
     @property
     def plot(self) -> LayerPlots:

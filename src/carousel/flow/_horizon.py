@@ -20,7 +20,7 @@ from torch import Tensor
 from carousel.flow._jacobian import frobenius, log_norms_by_lag
 from carousel.trace import Trace
 
-__all__ = ["Horizon", "horizon", "t_quantile"]
+__all__ = ["Horizon", "horizon", "random_rows", "t_quantile"]
 
 ROWS = 16  # directions that are pulled back
 MOST_LAGS = 4000  # steps back over which the rate is taken; more would cost and change nothing
@@ -87,7 +87,7 @@ def horizon(trace: Trace) -> Horizon:
         return Horizon("nonfinite", math.nan, (math.nan, math.nan), 0)
     unchanged = torch.where(trace.handed_over == 1, 1.0, torch.nan)
     trace = replace(trace, handed_over=unchanged)
-    log = log_norms_by_lag(trace, _random_rows(trace), frobenius, MOST_LAGS)
+    log = log_norms_by_lag(trace, random_rows(trace), frobenius, MOST_LAGS)
     return horizon_of(log[:, finite])
 
 
@@ -147,7 +147,8 @@ def t_quantile(degrees: int) -> float:
     return T_QUANTILES[degrees - 1] if degrees <= len(T_QUANTILES) else 1.96
 
 
-def _random_rows(trace: Trace) -> Tensor:
+def random_rows(trace: Trace) -> Tensor:
+    """A few orthonormal rows over the state of a trace [R, S], the same each time."""
     units = trace.trajectory.h.shape[-1]
     if trace.trajectory.c is not None:
         units += trace.trajectory.c.shape[-1]

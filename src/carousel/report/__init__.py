@@ -1,5 +1,6 @@
 """Reports: flows made readable in a terminal, on a page, and as JSON."""
 
+from carousel.report._cure import cure_json, cure_report
 from carousel.report._report import Report
 
-__all__ = ["Report"]
+__all__ = ["Report", "cure_json", "cure_report"]

@@ -14,6 +14,7 @@ __all__ = [
     "CategoryName",
     "Certificate",
     "Counts",
+    "DataTable",
     "Fact",
     "FlowSummary",
     "HeatMap",
@@ -184,6 +185,15 @@ class FlowSummary:
 
 
 @dataclass(frozen=True)
+class DataTable:
+    """A table of words and numbers, in words already."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """The whole report."""
 
@@ -193,3 +203,5 @@ class ReportData:
     facts: tuple[Fact, ...]
     flows: tuple[FlowSummary, ...]
     faults: tuple[str, ...]  # what is wrong, a sentence each; empty where nothing is
+    tables: tuple[DataTable, ...] = ()
+    code: str = ""  # lines of Python to paste, may be empty

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from carousel.report._chart import chart
 from carousel.report._plot import Line, comparison_lines, layer_lines
-from carousel.report._schema import FlowSummary, LayerSummary, ReportData
+from carousel.report._schema import DataTable, FlowSummary, LayerSummary, ReportData
 from carousel.report._words import (
     as_ascii,
     certificate_sentence,
@@ -59,6 +59,13 @@ class _Printer:
             self.gap()
             self.say(data.summary, "bold")
         self.faults(data.faults)
+        for table in data.tables:
+            self.table(table)
+        if data.code:
+            self.gap()
+            self.say("The change, to paste:", "bold")
+            for line in data.code.splitlines():
+                self.console.print(self.text(line), soft_wrap=True)
         if details:
             for flow in data.flows:
                 self.flow(flow)
@@ -87,6 +94,17 @@ class _Printer:
             "norm, the median over the sequences",
             "dim",
         )
+
+    def table(self, table: DataTable) -> None:
+        """A table below its title."""
+        self.gap()
+        self.say(table.title, "bold")
+        grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for header in table.header:
+            grid.add_column(self.text(header), overflow="fold")
+        for row in table.rows:
+            grid.add_row(*(self.text(cell) for cell in row))
+        self.console.print(grid)
 
     def faults(self, faults: tuple[str, ...]) -> None:
         """What is wrong, if anything is."""

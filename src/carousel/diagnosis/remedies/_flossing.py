@@ -41,18 +41,21 @@ class Flossing(Remedy):
 
     Its gradient is added before each step of a torch optimizer, for the first ``optimizer_steps``
     of them: flossing before and in the beginning of a training is what the paper found enough.
-    Costs about ``exponents`` forward and backward passes of the layer in plain equations.
+    Costs about ``exponents`` forward and backward passes of the layer in plain equations, on the
+    first ``sequences`` of the batch.
 
     Attributes:
         layer: name of a layer or of a module; "": every recurrent module.
         exponents: how many of the leading ones.
         strength: the factor of the loss.
         optimizer_steps: the steps in which it acts; None: all.
+        sequences: of each batch, at most, over which the loss is averaged.
     """
 
     exponents: int = 1
     strength: float = 1.0
     optimizer_steps: int | None = None
+    sequences: int = 8
     name: ClassVar[str] = "flossing"
     keeps_weights: ClassVar[bool] = True
     in_model: ClassVar[bool] = False
@@ -89,7 +92,7 @@ class Flossing(Remedy):
         def add(place: Place, layer: LayerFlow) -> None:
             if self.optimizer_steps is not None and applied.acted >= self.optimizer_steps:
                 return
-            _, gradients = flossing_gradient(layer.trace, self.exponents)
+            _, gradients = flossing_gradient(layer.trace, self.exponents, self.sequences)
             add_gradients(
                 place, layer, {name: self.strength * each for name, each in gradients.items()}
             )
@@ -102,7 +105,9 @@ class Flossing(Remedy):
         return applied
 
 
-def flossing_gradient(trace: Trace, exponents: int) -> tuple[Tensor, dict[str, Tensor]]:
+def flossing_gradient(
+    trace: Trace, exponents: int, sequences: int | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The leading exponents, and the gradient of the mean of their squares by the weights.
 
     Padding is left out; the state is taken to go on over calls.
@@ -110,13 +115,14 @@ def flossing_gradient(trace: Trace, exponents: int) -> tuple[Tensor, dict[str, T
     Args:
         trace: of one layer.
         exponents: how many, at most as many as the state has numbers.
+        sequences: the first so many of the batch; None: all.
 
     Returns:
         Exponents [B, k], and gradients by the names of the equations, in float64.
     """
     with torch.autocast(trace.x.device.type, enabled=False), torch.enable_grad():
         weights = trace.weights.map(lambda tensor: tensor.detach().double().requires_grad_())
-        lambdas = _exponents(trace, weights, exponents)
+        lambdas = _exponents(trace, weights, exponents, sequences)
         loss = lambdas.square().mean()
         there = {name: tensor for name, tensor in vars(weights).items() if tensor is not None}
         found = torch.autograd.grad(loss, list(there.values()), allow_unused=True)
@@ -126,14 +132,17 @@ def flossing_gradient(trace: Trace, exponents: int) -> tuple[Tensor, dict[str, T
     return lambdas.detach(), gradients
 
 
-def _exponents(trace: Trace, weights: Weights, count: int) -> Tensor:
+def _exponents(
+    trace: Trace, weights: Weights, count: int, sequences: int | None
+) -> Tensor:
     """lambda_i of each sequence [B, k], with a graph back to the weights."""
     turn = turner(trace.lengths, len(trace.x)) if trace.direction == "reverse" else _as_it_is
-    x = turn(trace.x).double()
+    lengths = trace.lengths[:sequences]
+    x = turn(trace.x).double()[:, :sequences]
     trajectory = trace.trajectory
-    states = [turn(trajectory.h_prev)[0]]
+    states = [turn(trajectory.h_prev)[0, :sequences]]
     if trajectory.c_prev is not None:
-        states.append(turn(trajectory.c_prev)[0])
+        states.append(turn(trajectory.c_prev)[0, :sequences])
     state = tuple(each.double() for each in states)
     widths = [each.shape[-1] for each in state]
     batch, size = len(state[0]), sum(widths)
@@ -146,8 +155,8 @@ def _exponents(trace: Trace, weights: Weights, count: int) -> Tensor:
         state, pushed = _step(trace, weights, x[t], state, q)
         q, r = torch.linalg.qr(pushed)
         log = r.diagonal(dim1=-2, dim2=-1).abs().log()
-        logs = logs + torch.where((t < trace.lengths).unsqueeze(-1), log, 0.0)
-    return logs / trace.lengths.unsqueeze(-1)
+        logs = logs + torch.where((t < lengths).unsqueeze(-1), log, 0.0)
+    return logs / lengths.unsqueeze(-1)
 
 
 def _step(

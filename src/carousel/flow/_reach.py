@@ -1,0 +1,31 @@
+"""What is left of a gradient after a lag: how much one step's loss sends so far back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from carousel._errors import CarouselError
+from carousel.flow._horizon import random_rows
+from carousel.flow._jacobian import frobenius, log_norms_by_lag
+from carousel.trace import Trace
+
+__all__ = ["reach"]
+
+
+def reach(trace: Trace, lag_steps: int) -> Tensor:
+    """log10 of ||V ds_T/ds_{T-lag}|| / ||V|| [B]; see ``LayerFlow.reach``."""
+    longest = int(trace.lengths.max()) - 1
+    if type(lag_steps) is not int or not 1 <= lag_steps <= longest:
+        raise CarouselError(
+            f"Expected a lag from 1 to {longest} steps, for {trace.name} was shown {longest + 1} "
+            f"steps at most; got {lag_steps!r}. Measure longer sequences, or ask for a shorter lag."
+        )
+    unchanged = torch.where(trace.handed_over == 1, 1.0, torch.nan)
+    trace = replace(trace, handed_over=unchanged)
+    log = log_norms_by_lag(trace, random_rows(trace), frobenius, lag_steps + 1)
+    found: Tensor = (log[lag_steps] - log[0]) / math.log(10)
+    return found
