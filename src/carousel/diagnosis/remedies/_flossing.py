@@ -3,7 +3,7 @@
     Q_t R_t = J_t Q_{t-1},    lambda_i = mean over t of ln |r_ii|,    loss = mean over i of lambda_i^2
 
 The loss is differentiated through the factorisations, the Jacobians and the states, in float64,
-whatever the module has: J_t q is the derivative of the cell's own step in the direction q.
+whatever the module has: J_t q is autograd's derivative of the cell's own step in the direction q.
 
 Source: Engelken, *Gradient flossing: improving gradient descent through dynamic control of
 Jacobians*, NeurIPS 2023.
@@ -33,6 +33,8 @@ from carousel.flow import LayerFlow
 from carousel.trace import Trace, turner
 
 __all__ = ["Flossing", "flossing_gradient"]
+
+DEAD = 1e-13  # a step that shrinks a direction so far: float64 cannot tell it from zero
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def flossing_gradient(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The leading exponents, and the gradient of the mean of their squares by the weights.
 
-    Padding is left out; the state is taken to go on over calls.
+    Padding is left out; the state is taken to go on over calls. A sequence in which a direction
+    dies, as where units of a relu are off, has no such gradient and does not count.
 
     Args:
         trace: of one layer.
@@ -118,45 +121,52 @@ def flossing_gradient(
         sequences: the first so many of the batch; None: all.
 
     Returns:
-        Exponents [B, k], and gradients by the names of the equations, in float64.
+        Exponents [B, k] of the sequences that count, and gradients by the names of the equations,
+        in float64.
     """
     with torch.autocast(trace.x.device.type, enabled=False), torch.enable_grad():
         weights = trace.weights.map(lambda tensor: tensor.detach().double().requires_grad_())
-        lambdas = _exponents(trace, weights, exponents, sequences)
+        every = torch.arange(len(trace.lengths), device=trace.x.device)[:sequences]
+        held = weights.map(Tensor.detach)
+        found, alive = _exponents(trace, held, exponents, every)
+        if not bool(alive.any()):
+            return found.detach()[alive], {}
+        lambdas, _ = _exponents(trace, weights, exponents, every[alive])
         loss = lambdas.square().mean()
         there = {name: tensor for name, tensor in vars(weights).items() if tensor is not None}
-        found = torch.autograd.grad(loss, list(there.values()), allow_unused=True)
+        slopes = torch.autograd.grad(loss, list(there.values()), allow_unused=True)
     gradients = {
-        name: gradient for name, gradient in zip(there, found, strict=True) if gradient is not None
+        name: slope for name, slope in zip(there, slopes, strict=True) if slope is not None
     }
     return lambdas.detach(), gradients
 
 
 def _exponents(
-    trace: Trace, weights: Weights, count: int, sequences: int | None
-) -> Tensor:
-    """lambda_i of each sequence [B, k], with a graph back to the weights."""
+    trace: Trace, weights: Weights, count: int, chosen: Tensor
+) -> tuple[Tensor, Tensor]:
+    """lambda_i of the chosen sequences [B, k], with a graph back to the weights; which have all."""
     turn = turner(trace.lengths, len(trace.x)) if trace.direction == "reverse" else _as_it_is
-    lengths = trace.lengths[:sequences]
-    x = turn(trace.x).double()[:, :sequences]
+    lengths = trace.lengths[chosen]
+    x = turn(trace.x).double()[:, chosen]
     trajectory = trace.trajectory
-    states = [turn(trajectory.h_prev)[0, :sequences]]
+    states = [turn(trajectory.h_prev)[0, chosen]]
     if trajectory.c_prev is not None:
-        states.append(turn(trajectory.c_prev)[0, :sequences])
-    state = tuple(each.double() for each in states)
+        states.append(turn(trajectory.c_prev)[0, chosen])
+    state = tuple(each.detach().double().requires_grad_() for each in states)
     widths = [each.shape[-1] for each in state]
     batch, size = len(state[0]), sum(widths)
     count = min(count, size)
     generator = torch.Generator().manual_seed(0)
     draws = torch.randn(size, count, generator=generator, dtype=torch.float64)
     q = torch.linalg.qr(draws)[0].to(x.device).expand(batch, -1, -1)
-    logs = x.new_zeros(batch, count)
+    logs, alive = x.new_zeros(batch, count), torch.ones_like(lengths, dtype=torch.bool)
     for t in range(len(x)):
         state, pushed = _step(trace, weights, x[t], state, q)
         q, r = torch.linalg.qr(pushed)
-        log = r.diagonal(dim1=-2, dim2=-1).abs().log()
-        logs = logs + torch.where((t < lengths).unsqueeze(-1), log, 0.0)
-    return logs / lengths.unsqueeze(-1)
+        size, valid = r.diagonal(dim1=-2, dim2=-1).abs(), t < lengths
+        alive = alive & ((size > DEAD).all(-1) | ~valid)
+        logs = logs + torch.where(valid.unsqueeze(-1), size.log(), 0.0)
+    return logs / lengths.unsqueeze(-1), alive
 
 
 def _step(
@@ -166,14 +176,14 @@ def _step(
     batch, _, count = q.shape
     widths = [each.shape[-1] for each in state]
     columns = q.permute(2, 0, 1).reshape(count * batch, -1)
-    repeated = tuple(each.repeat(count, 1) for each in state)
-
-    def step(*states: Tensor) -> tuple[Tensor, ...]:
-        return trace.cell.step(x.repeat(count, 1), states, weights)
-
-    # The tangents have to be contiguous, or the forward derivative makes copies with a warning.
-    tangents = tuple(part.contiguous() for part in columns.split(widths, dim=-1))
-    after, pushed = torch.func.jvp(step, repeated, tangents)
+    before = tuple(each.repeat(count, 1) for each in state)
+    after = trace.cell.step(x.repeat(count, 1), before, weights)
+    # The way back is linear in what is sent along it, and its derivative is the way forward.
+    sent = tuple(torch.zeros_like(each, requires_grad=True) for each in after)
+    back = torch.autograd.grad(after, before, sent, create_graph=True, materialize_grads=True)
+    pushed = torch.autograd.grad(
+        back, sent, columns.split(widths, dim=-1), create_graph=True, materialize_grads=True
+    )
     joined = torch.cat(pushed, dim=-1).view(count, batch, -1).permute(1, 2, 0)
     return tuple(each[:batch] for each in after), joined
 

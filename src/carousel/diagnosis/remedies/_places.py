@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from carousel._errors import CarouselError
 from carousel.trace import find_recurrent, spec_of
 
-__all__ = ["Place", "expression", "path_and_suffix", "places_of"]
+__all__ = ["Place", "expression", "layers_of", "path_and_suffix", "places_of"]
+
+BARE_CELL = "cell"  # what a flow calls a cell that is the whole model
 
 SUFFIX = re.compile(r"l\d+(_reverse)?")
 CALL_NUMBER = re.compile(r"#\d+$")  # of one of several unrelated calls of a module
@@ -80,12 +82,20 @@ def places_of(model: nn.Module, layer: str, unfit: Callable[[nn.Module], str]) -
 
 def _place(found: dict[nn.Module, str], layer: str) -> Place | None:
     for module, path in found.items():
-        if path == layer:
+        if layer == path or (layer == BARE_CELL and not path and spec_of(module).is_cell):
             return Place(path, module, None)
         path_of_layer, suffix = path_and_suffix(layer)
         if path == path_of_layer and suffix in _suffixes(module):
             return Place(path, module, suffix)
     return None
+
+
+def layers_of(place: Place) -> list[str]:
+    """Names of the place's layers in a flow; a cell's is its path."""
+    if spec_of(place.module).is_cell:
+        return [place.path or BARE_CELL]
+    suffixes = _suffixes(place.module) if place.suffix is None else [place.suffix]
+    return [f"{place.path}.{suffix}" if place.path else suffix for suffix in suffixes]
 
 
 def _suffixes(module: nn.Module) -> list[str]:
@@ -95,9 +105,7 @@ def _suffixes(module: nn.Module) -> list[str]:
 
 def _names(found: dict[nn.Module, str]) -> list[str]:
     return [
-        f"{path}.{suffix}" if path else suffix
-        for module, path in found.items()
-        for suffix in _suffixes(module)
+        name for module, path in found.items() for name in layers_of(Place(path, module, None))
     ]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from carousel._errors import CarouselError
-from carousel.diagnosis.remedies._places import Place
+from carousel.diagnosis.remedies._places import Place, layers_of
 from carousel.diagnosis.remedies._remedy import Remedy
 from carousel.diagnosis.remedies._undo import Undo
 from carousel.flow import LayerFlow, watch
@@ -60,14 +60,6 @@ def before_each_step(model: nn.Module, action: Callable[[], None], applied: Undo
 
     handle = register_optimizer_step_pre_hook(hook)
     applied.before_leaving(handle.remove)
-
-
-def layers_of(place: Place) -> list[str]:
-    """Names of the place's layers in a flow."""
-    spec = spec_of(place.module)
-    every = [spec.suffix(k, way) for k in range(spec.layers) for way in range(spec.directions)]
-    chosen = every if place.suffix is None else [place.suffix]
-    return [f"{place.path}.{suffix}" if place.path else suffix for suffix in chosen]
 
 
 def refuse_computed(place: Place, *names: str) -> None:

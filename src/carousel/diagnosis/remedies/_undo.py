@@ -66,12 +66,14 @@ class Undo:
 
 
 def _restoring(tensor: Tensor) -> Callable[[], None]:
-    memory, numbers = tensor.data, tensor.detach().clone()
+    memory, numbers, grad = tensor.data, tensor.detach().clone(), tensor.grad
 
     def back() -> None:
         with torch.no_grad():
             memory.copy_(numbers)
         if tensor.data_ptr() != memory.data_ptr() or tensor.dtype != memory.dtype:
             tensor.data = memory
+        if tensor.grad is not None and tensor.grad.dtype != memory.dtype:
+            tensor.grad = grad  # one of another dtype belongs to the change
 
     return back
