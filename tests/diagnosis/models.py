@@ -1,4 +1,4 @@
-"""Models that remedies are tried on: every module, alone, in depth, both ways, cells and own layers."""
+"""Models that remedies are tried on: every module, in depth, both ways, cells and own layers."""
 
 from __future__ import annotations
 

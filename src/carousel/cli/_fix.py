@@ -13,7 +13,7 @@ __all__ = ["fix"]
 
 
 @exits
-def fix(  # noqa: PLR0913 - each is an option of the command
+def fix(
     target: Annotated[
         str,
         typer.Argument(

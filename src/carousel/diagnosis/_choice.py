@@ -29,7 +29,7 @@ from carousel.diagnosis.remedies import (
 from carousel.diagnosis.remedies._places import path_and_suffix
 from carousel.flow import Flow, LayerFlow, measure
 
-__all__ = ["Trouble", "promises", "remedies_for", "troubles"]
+__all__ = ["Trouble", "folds_over", "promises", "remedies_for", "troubles"]
 
 Kind = Literal["fading", "growing", "narrow", "reset"]
 NARROW = (torch.float16, torch.bfloat16)
@@ -48,7 +48,8 @@ class Trouble:
 def troubles(flow: Flow, lag_steps: int) -> tuple[Trouble, ...]:
     """What stands between each layer and the lag.
 
-    A gradient that has lost, or gained, more than a factor e over the lag is fading or growing.
+    A gradient fades where the horizon is shorter than the lag: over the lag it loses more than a
+    factor e. It grows where it gains as much.
     """
     return tuple(
         Trouble(kind, layer.name, layer.kind, sentence)
@@ -59,23 +60,30 @@ def troubles(flow: Flow, lag_steps: int) -> tuple[Trouble, ...]:
 
 def _of_layer(layer: LayerFlow, lag_steps: int) -> list[tuple[Kind, str]]:
     found: list[tuple[Kind, str]] = []
-    reached = float("nan")
-    if lag_steps < int(layer.lengths.max()):
-        reached = float(layer.reach(lag_steps).nanmedian()) * math.log(10)
-    horizon = layer.horizon()
-    if math.isnan(reached):
-        reached = horizon.rate * lag_steps  # no sequence of this layer is so long
-    left = f"over {lag_steps} steps a factor of {power(reached)} of the gradient is left. {horizon}"
-    if reached < -LEAST_GAIN:
-        found.append(("fading", left))
-    if reached > LEAST_GAIN or horizon.kind == "nonfinite":
-        found.append(("growing", left))
+    horizon, folds = layer.horizon(), folds_over(layer, lag_steps)
+    said = f"over {lag_steps} steps the gradient changes by a factor of {power(folds)}. {horizon}"
+    if folds < -LEAST_GAIN:
+        found.append(("fading", said))
+    if folds > LEAST_GAIN or horizon.kind == "nonfinite":
+        found.append(("growing", said))
     if found and layer.dtype in NARROW:
         found.append(("narrow", f"the state is in {str(layer.dtype).removeprefix('torch.')}."))
     handed = layer.trace.handed_over
     if len(handed) and bool((handed == 0).all(-1).any()):
         found.append(("reset", "the state is set to zero between calls of one backward pass."))
     return found
+
+
+def folds_over(layer: LayerFlow, lag_steps: int) -> float:
+    """By how many e-folds the gradient grows over the lag in the long run; below 0 it fades.
+
+    It is the lag in units of the horizon. Where the sequences are too short for a horizon, it is
+    what is left at the lag itself, the directions that die at once included.
+    """
+    horizon = layer.horizon()
+    if not math.isnan(horizon.rate) or lag_steps >= int(layer.lengths.max()):
+        return horizon.rate * lag_steps
+    return float(layer.reach(lag_steps).nanmedian()) * math.log(10)
 
 
 Maker = Callable[[str, int], Remedy]
@@ -174,9 +182,9 @@ def promises(
     """The remedies in the order of what they promise.
 
     What can be known without training comes first: for a remedy of the model the flow is measured
-    with it applied, and the one comes first that leaves the gradient nearest to its own size at the
-    lag. Behind them come those of the training loop, in the order of the table. One that does not
-    fit the model, or makes a gradient that is not finite, is left out of the first and tried last.
+    with it applied, and the one comes first whose horizon is the longest, or with which the
+    gradient grows the least. Those that cannot be measured, or give no rate, come behind them, and
+    last those of the training loop, in the order of the table.
     """
     known: list[tuple[float, int, Remedy]] = []
     unknown = []
@@ -196,12 +204,11 @@ def _distance(
     remedy: Remedy,
     lag_steps: int,
 ) -> float:
-    """|ln| of what is left of the gradient at the lag, once the remedy is applied."""
+    """How many e-folds the gradient loses or gains over the lag, once the remedy is applied."""
     twin = copied(model)
     try:
         remedy.apply(twin)
-        layer = measure(twin, batch, loss_fn).slowest
-        reached = float(layer.reach(lag_steps).nanmedian())
+        folds = folds_over(measure(twin, batch, loss_fn).slowest, lag_steps)
     except CarouselError:
         return math.inf
-    return math.inf if math.isnan(reached) else abs(reached)
+    return math.inf if math.isnan(folds) else abs(folds)

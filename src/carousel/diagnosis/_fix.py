@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from carousel._errors import CarouselError
 from carousel.diagnosis._adam import LEARNING_RATE, adam_on
-from carousel.diagnosis._choice import Trouble, promises, remedies_for, troubles
+from carousel.diagnosis._choice import Trouble, folds_over, promises, remedies_for, troubles
 from carousel.diagnosis._judgement import LEAST_GAIN
 from carousel.diagnosis._outcome import Outcome
 from carousel.diagnosis._trial import TrainStep
@@ -174,9 +173,8 @@ def fix(  # noqa: PLR0913 - each changes what is tried, and all have a name at t
 
 
 def reaches(outcome: Outcome, lag_steps: int) -> bool:
-    """Whether the gradient keeps its size over the lag, to a factor e, after the training."""
-    left = outcome.after.last.log10_at_lag(outcome.layer, lag_steps) * math.log(10)
-    return abs(left) <= LEAST_GAIN
+    """Whether the horizon is as long as the lag after the training, and no growth as fast."""
+    return abs(folds_over(outcome.after.last.layer(outcome.layer), lag_steps)) <= LEAST_GAIN
 
 
 def _lag(flow: Flow, lag: int | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from carousel.diagnosis._trial import Trial
 from carousel.flow import Horizon, t_quantile
@@ -73,22 +74,18 @@ def _difference(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[fl
     if windows < 2:
         return mean, math.inf
     marks = [tail * k // windows for k in range(windows + 1)]
-    means = [
-        sum(differences[begin:end]) / (end - begin)
-        for begin, end in zip(marks[:-1], marks[1:], strict=True)
-    ]
+    means = [sum(differences[begin:end]) / (end - begin) for begin, end in pairwise(marks)]
     centre = sum(means) / windows
     variance = sum((each - centre) ** 2 for each in means) / (windows - 1)
     return mean, t_quantile(windows - 1) * math.sqrt(variance / windows)
 
 
-def _of_flow(
-    before: Trial, after: Trial, layer: str, lag_steps: int | None
-) -> tuple[bool, str]:
+def _of_flow(before: Trial, after: Trial, layer: str, lag_steps: int | None) -> tuple[bool, str]:
     """Whether the gradient comes nearer to its own size, and in words."""
     if lag_steps is None:
-        one, other = before.last.layer(layer).horizon(), after.last.layer(layer).horizon()
-        return _slower(one, other), f"the rate per step {one.rate:+.3g} became {other.rate:+.3g}"
+        slow, fast = (trial.last.layer(layer).horizon() for trial in (after, before))
+        said = f"the rate per step {fast.rate:+.3g} became {slow.rate:+.3g}"
+        return _slower(fast, slow), said
     one, other = (
         trial.last.log10_at_lag(layer, lag_steps) * math.log(10) for trial in (before, after)
     )
@@ -96,13 +93,16 @@ def _of_flow(
         f"of the gradient at lag {lag_steps} a factor of {power(other)} is left instead of "
         f"{power(one)}"
     )
+    return _nearer(one, other), said
+
+
+def _nearer(one: float, other: float) -> bool:
+    """Whether a factor, given by its logarithm, has come nearer to 1 by one e-fold."""
     if math.isnan(other):
-        return False, said
-    if math.isnan(one):
-        return True, said
+        return False
     if math.isinf(one) or math.isinf(other):
-        return abs(other) < abs(one), said
-    return abs(one) - abs(other) >= LEAST_GAIN, said
+        return abs(other) < abs(one)
+    return math.isnan(one) or abs(one) - abs(other) >= LEAST_GAIN
 
 
 def _slower(one: Horizon, other: Horizon) -> bool:

@@ -85,8 +85,11 @@ class Outcome:
         ]
         verdict = "kept" if self.kept else "reverted"
         return "\n".join(
-            [f"{self.remedy.name}: {self.remedy.sentence()}", *map(str.rstrip, lines)]
-            + [f"{verdict}: {self.reason}."]
+            [
+                f"{self.remedy.name}: {self.remedy.sentence()}",
+                *map(str.rstrip, lines),
+                f"{verdict}: {self.reason}.",
+            ]
         )
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from carousel._errors import CarouselError
 from carousel.diagnosis._random import seeded
-from carousel.diagnosis.remedies import Clipping, Remedy
+from carousel.diagnosis.remedies import Remedy
 from carousel.diagnosis.remedies._stepping import before_each_step
 from carousel.diagnosis.remedies._undo import Undo
 from carousel.flow import Flow, LayerFlow, described, watch
@@ -124,6 +124,8 @@ def run_trial(
                 watcher = listening.enter_context(watch(twin)) if watched else None
                 loss = step(number)
             _refuse_changed_shapes(shapes, _shapes(twin))
+            if watcher is not None and not watcher.passes_recorded:
+                raise _nothing_heard()
             if watcher is not None and math.isfinite(loss):
                 readings.append(Reading(number, loss, watcher.flow))
             elif watcher is not None and number == 0:
@@ -139,9 +141,7 @@ def run_trial(
                 progress(number + 1)
         _refuse_idle(remedy, applied)
         finite = len(losses) == steps
-        if finite and all(
-            torch.equal(a, b) for a, b in zip(begun, twin.parameters(), strict=True)
-        ):
+        if finite and all(torch.equal(a, b) for a, b in zip(begun, twin.parameters(), strict=True)):
             raise _nothing_learnt(steps)
     return Trial(
         remedy=remedy,
@@ -255,12 +255,20 @@ def _refuse_changed_shapes(
 
 def _refuse_idle(remedy: Remedy | None, applied: Any) -> None:
     """A remedy of the training loop has to have come to act."""
-    if remedy is None or remedy.in_model or getattr(applied, "acted", 1):
+    if remedy is None or remedy.in_model or bool(getattr(applied, "acted", True)):
         return
     raise CarouselError(
         f"The remedy {remedy.name!r} never came to act. It changes gradients between "
         "loss.backward() and the step() of an optimizer of torch.optim, or the calls of the "
         "recurrent module; the training step made none of them."
+    )
+
+
+def _nothing_heard() -> CarouselError:
+    return CarouselError(
+        "The training step ran no backward pass through a recurrent module of the model that it "
+        "was given. It gets a copy as its argument: run that one, with gradients enabled, and call "
+        "loss.backward()."
     )
 
 

@@ -23,7 +23,7 @@ __all__ = ["Proof", "verify"]
 SAME_LOSS = 1e-4
 
 
-def verify(  # noqa: PLR0913 - each changes what is tried, and all have a name at the call
+def verify(
     model: nn.Module,
     remedy: Remedy,
     train_step: TrainStep,
@@ -83,7 +83,7 @@ def verify(  # noqa: PLR0913 - each changes what is tried, and all have a name a
 class Proof:
     """Several remedies for one model, held against one training without any."""
 
-    def __init__(  # noqa: PLR0913 - see verify
+    def __init__(
         self,
         model: nn.Module,
         train_step: TrainStep,
@@ -95,7 +95,9 @@ class Proof:
     ) -> None:
         for name, value in (("steps", steps), ("lag", lag)):
             if value is not None and (type(value) is not int or value < 1):
-                raise CarouselError(f"Expected {name} to be a whole number from 1 on, got {value!r}.")
+                raise CarouselError(
+                    f"Expected {name} to be a whole number from 1 on, got {value!r}."
+                )
         self.model, self.train_step, self.steps = model, train_step, steps
         self.lag_steps, self.seed, self.trained = lag, seed, trained
         self.progress: Callable[[str, int], None] | None = None
@@ -152,9 +154,7 @@ class Proof:
                 self.progress("without a remedy" if remedy is None else remedy.name, done)
 
         steps_here = self.steps if steps is None else steps
-        return run_trial(
-            self.model, remedy, self.train_step, steps_here, self.seed, tell
-        )
+        return run_trial(self.model, remedy, self.train_step, steps_here, self.seed, tell)
 
     def _refuse_long_lag(self, first: Reading) -> None:
         longest = max(int(layer.lengths.max()) for layer in first.flow.layers.values())
@@ -189,9 +189,12 @@ def _untouched(model: nn.Module) -> Iterator[None]:
         for tensor in tensors
     ]
     mode = [(module, module.training) for module in model.modules()]
-    changed = False
+    changed, cause = False, None
     try:
         yield
+    except CarouselError as error:  # what follows from training another model than the copy
+        cause = error
+        raise
     finally:
         with torch.no_grad():
             for tensor, memory, numbers, grad, grad_numbers in saved:
@@ -205,13 +208,19 @@ def _untouched(model: nn.Module) -> Iterator[None]:
                 tensor.grad = grad
         for module, training in mode:
             module.training = training
+        if changed and cause is not None:
+            raise _trained_itself() from cause
     if changed:
-        raise CarouselError(
-            "The training step trained the model itself and not the copy that it was given: its "
-            "optimizer was built outside and holds the parameters of the model. Build it inside: "
-            "`def train_step(model): optimizer = Adam(model.parameters()); def step(): ..; return "
-            "step`. The model is as it was."
-        )
+        raise _trained_itself()
+
+
+def _trained_itself() -> CarouselError:
+    return CarouselError(
+        "The training step trained the model itself and not the copy that it was given: its "
+        "optimizer was built outside and holds the parameters of the model. Build it inside: "
+        "`def train_step(model): optimizer = Adam(model.parameters()); def step(): ..; return "
+        "step`. The model is as it was."
+    )
 
 
 def _copy(grad: Tensor | None) -> Tensor | None:

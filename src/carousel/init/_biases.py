@@ -21,9 +21,7 @@ COUPLED = {variant.cell_name for variant in VARIANTS.values() if variant.coupled
 
 
 @torch.no_grad()
-def forget_bias_(
-    module: nn.Module, value: float = 1.0, *, layer: str | None = None
-) -> nn.Module:
+def forget_bias_(module: nn.Module, value: float = 1.0, *, layer: str | None = None) -> nn.Module:
     """Set the forget gate's bias, in total over both biases: b_ih + b_hh = value.
 
     Where nothing else drives the gate, it stands at f = sigmoid(value), and a cell state fades as

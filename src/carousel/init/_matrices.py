@@ -63,9 +63,7 @@ def orthogonal_(
 
 
 @torch.no_grad()
-def identity_(
-    module: nn.Module, scale: float = 1.0, *, layer: str | None = None
-) -> nn.Module:
+def identity_(module: nn.Module, scale: float = 1.0, *, layer: str | None = None) -> nn.Module:
     """Start a simple RNN as a copy of its own state: W_hh = scale * I, both biases zero.
 
     With relu and scale = 1 this is the IRNN: a state that is not negative stays as it is where no

@@ -37,8 +37,8 @@ def cure_report(cure: Cure, title: str) -> Report:
 def _tables(cure: Cure) -> tuple[DataTable, ...]:
     tables = []
     if cure.troubles:
-        rows = tuple((each.layer, each.kind, each.sentence) for each in cure.troubles)
-        tables.append(DataTable("What stands in the way", ("layer", "trouble", "evidence"), rows))
+        wrong = tuple((each.layer, str(each.kind), each.sentence) for each in cure.troubles)
+        tables.append(DataTable("What stands in the way", ("layer", "trouble", "evidence"), wrong))
     if cure.outcomes:
         header = ("remedy", "at", "horizon", f"gradient at lag {cure.lag_steps}", "loss", "verdict")
         tables.append(DataTable("What was tried", header, _rows(cure)))
@@ -80,9 +80,7 @@ def cure_json(cure: Cure, title: str) -> str:
             for each in cure.troubles
         ],
         "tried": [_outcome(outcome) for outcome in cure.outcomes],
-        "refused": [
-            {"remedy": each.remedy.name, "reason": each.reason} for each in cure.refused
-        ],
+        "refused": [{"remedy": each.remedy.name, "reason": each.reason} for each in cure.refused],
         "best": None if cure.best is None else cure.best.remedy.name,
         "code": cure.code,
     }

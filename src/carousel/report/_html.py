@@ -137,7 +137,7 @@ def page_of(data: ReportData) -> Page:
         comparison_table=comparison_table(data.flows) if several else None,
         flows=tuple(flow_section(index, flow, several) for index, flow in enumerate(data.flows)),
         tables=tuple(Table(table.title, table.header, table.rows) for table in data.tables),
-        code="\n".join(clean(line) for line in data.code.splitlines()),
+        code=Markup("\n").join(clean(line) for line in data.code.splitlines()),
     )
 
 

@@ -40,7 +40,14 @@ REMEDIES: dict[str, Callable[[str], Remedy]] = {
     "omega": PascanuOmega,
     "flossing": Flossing,
 }
-FORGETTING = {"LSTM", "LSTM deep", "LSTM stack", "LSTM projected", "LSTM batch first", "LSTMCell"} | {
+FORGETTING = {
+    "LSTM",
+    "LSTM deep",
+    "LSTM stack",
+    "LSTM projected",
+    "LSTM batch first",
+    "LSTMCell",
+} | {
     "own LSTM",
     "own peephole",
     "own cifg",
@@ -174,7 +181,9 @@ def test_no_such_layer(layer: str) -> None:
 
 
 def test_a_remedy_that_does_not_fit_says_why() -> None:
-    with pytest.raises(CarouselError, match=r"does not fit rnn\.l0: GRU computes GRU, which has no"):
+    with pytest.raises(
+        CarouselError, match=r"does not fit rnn\.l0: GRU computes GRU, which has no"
+    ):
         ForgetBias("rnn.l0").apply(model_of("GRU"))
     with pytest.raises(CarouselError, match="has no biases"):
         Chrono("", 10).apply(nn.LSTM(2, 3, bias=False))
@@ -189,7 +198,7 @@ def test_a_remedy_that_does_not_fit_says_why() -> None:
     net = nn.LSTM(2, 3)
     nn.utils.parametrizations.orthogonal(net, "weight_hh_l0")
     for remedy in (PascanuOmega(""), Flossing("")):
-        with pytest.raises(CarouselError, match="weight_hh_l0 of .* is computed from other"):
+        with pytest.raises(CarouselError, match=r"weight_hh_l0 of .* is computed from other"):
             remedy.apply(net)
 
 

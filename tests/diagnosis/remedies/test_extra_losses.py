@@ -16,7 +16,9 @@ from carousel.flow import LayerFlow, omega_gradient
 from carousel.flow._tangent import tangent_of
 
 STEP = 1e-6
-CLOSE = 1e-6  # central differences of step 1e-6 in float64: rounding 1e-16 / 1e-6, of a value near 1
+CLOSE = (
+    1e-6  # central differences of step 1e-6 in float64: rounding 1e-16 / 1e-6, of a value near 1
+)
 NAMES = [
     *("LSTM", "LSTM deep", "LSTM projected", "GRU", "RNN", "RNN deep", "RNN relu", "own peephole"),
     *("own cifg", "own 1997", "own sigmoid", "LSTMCell"),

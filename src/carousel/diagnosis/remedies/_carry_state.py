@@ -85,14 +85,14 @@ def _carrying(module: nn.Module) -> Callable[..., Any]:
     left: dict[str, Any] = {}
 
     def around(call: Callable[..., Any], input: Any, hx: Any = None) -> Any:  # noqa: A002 - torch's
-        if hx is None and left and left["training"] == module.training:
-            if left["shape"] == _batch(module, input):
-                hx = left["state"]
+        here = (module.training, _batch(module, input))
+        if hx is None and left.get("here") == here:
+            hx = left["state"]
         output, state = call(input, hx)
         states = states_of(state)
         assert states is not None
         left["state"] = with_states(state, tuple(each.detach() for each in states))
-        left["training"], left["shape"] = module.training, _batch(module, input)
+        left["here"] = here
         return output, state
 
     return around

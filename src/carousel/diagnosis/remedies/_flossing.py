@@ -1,6 +1,6 @@
 """Gradient flossing: the leading Lyapunov exponents are pulled towards zero.
 
-    Q_t R_t = J_t Q_{t-1},    lambda_i = mean over t of ln |r_ii|,    loss = mean over i of lambda_i^2
+    Q_t R_t = J_t Q_{t-1},   lambda_i = mean over t of ln |r_ii|,   loss = mean over i of lambda_i^2
 
 The loss is differentiated through the factorisations, the Jacobians and the states, in float64,
 whatever the module has: J_t q is autograd's derivative of the cell's own step in the direction q.
@@ -134,16 +134,12 @@ def flossing_gradient(
         lambdas, _ = _exponents(trace, weights, exponents, every[alive])
         loss = lambdas.square().mean()
         there = {name: tensor for name, tensor in vars(weights).items() if tensor is not None}
-        slopes = torch.autograd.grad(loss, list(there.values()), allow_unused=True)
-    gradients = {
-        name: slope for name, slope in zip(there, slopes, strict=True) if slope is not None
-    }
+        slopes = torch.autograd.grad(loss, list(there.values()), materialize_grads=True)
+    gradients = dict(zip(there, slopes, strict=True))
     return lambdas.detach(), gradients
 
 
-def _exponents(
-    trace: Trace, weights: Weights, count: int, chosen: Tensor
-) -> tuple[Tensor, Tensor]:
+def _exponents(trace: Trace, weights: Weights, count: int, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """lambda_i of the chosen sequences [B, k], with a graph back to the weights; which have all."""
     turn = turner(trace.lengths, len(trace.x)) if trace.direction == "reverse" else _as_it_is
     lengths = trace.lengths[chosen]

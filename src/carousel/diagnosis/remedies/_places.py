@@ -57,9 +57,7 @@ def places_of(model: nn.Module, layer: str, unfit: Callable[[nn.Module], str]) -
     """
     found, _ = find_recurrent(model)
     if layer == "":
-        fitting = [
-            Place(path, module, None) for module, path in found.items() if not unfit(module)
-        ]
+        fitting = [Place(path, module, None) for module, path in found.items() if not unfit(module)]
         if not fitting:
             reasons = "; ".join(
                 dict.fromkeys(f"{path or 'the model'}: {unfit(m)}" for m, path in found.items())
@@ -104,9 +102,7 @@ def _suffixes(module: nn.Module) -> list[str]:
 
 
 def _names(found: dict[nn.Module, str]) -> list[str]:
-    return [
-        name for module, path in found.items() for name in layers_of(Place(path, module, None))
-    ]
+    return [name for module, path in found.items() for name in layers_of(Place(path, module, None))]
 
 
 def path_and_suffix(layer: str) -> tuple[str, str | None]:

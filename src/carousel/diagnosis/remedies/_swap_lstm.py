@@ -115,7 +115,9 @@ class SwapToLSTM(Remedy):
         vars(rnn).update(vars(lstm))
 
     def _lstm(self, rnn: nn.Module, kind: type[nn.Module]) -> nn.Module:
-        like = rnn.weight_hh_l0
+        like, units = rnn.weight_hh_l0, rnn.hidden_size
+        assert isinstance(like, Tensor)
+        assert isinstance(units, int)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             lstm = kind(
@@ -134,7 +136,6 @@ class SwapToLSTM(Remedy):
                 forget_bias_(lstm, 1.0)
             else:
                 chrono_(lstm, self.lag_steps, generator)
-        units = rnn.hidden_size
         own = dict(rnn.named_parameters())
         with torch.no_grad():
             for name, parameter in lstm.named_parameters():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from carousel._errors import CarouselError
 from carousel.diagnosis.remedies._calling import (
@@ -61,7 +61,9 @@ class TruncationLength(Remedy):
 
     def sentence(self) -> str:
         """What it does, in plain words."""
-        known = "" if math.isnan(self.bias) else f", whose relative bias was {self.bias:.0%} at most"
+        known = (
+            "" if math.isnan(self.bias) else f", whose relative bias was {self.bias:.0%} at most"
+        )
         return (
             f"Truncate backpropagation through {self.layer or 'every recurrent module'} at "
             f"{self.steps} steps{known}: the state goes on, its gradient does not. The weights "
@@ -115,7 +117,8 @@ def _chunked(module: nn.Module, steps: int) -> Callable[..., Any]:
         refuse_packed(input, "TruncationLength")
         batched_time = 1 if module.batch_first else 0
         time = 0 if input.dim() == 2 else batched_time
-        outputs, state = [], hx
+        outputs: list[Tensor] = []
+        state = hx
         for chunk in input.split(steps, dim=time):
             if outputs:
                 states = states_of(state)
