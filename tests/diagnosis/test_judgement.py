@@ -74,6 +74,15 @@ def test_so_few_steps_tell_nothing_of_the_loss() -> None:
     assert "as far as so few steps can tell" in found.reason
 
 
+def test_noise_does_not_hide_a_worse_training() -> None:
+    """Higher by 0.3 in the mean, but so unsteadily that the interval holds zero."""
+    before = trial([1.0] * 80)
+    spikes = [1.0 + (6.0 if step == 70 else 0.0) for step in range(80)]
+    found = judged(before, trial(spikes, w=1.0), "l0", LAG)
+    assert not found.kept
+    assert "cannot be told in so few steps: the loss at the end is the same" in found.reason
+
+
 def test_the_data_is_paired_so_common_noise_does_not_hide_a_gain() -> None:
     shared = noisy(1.0, 1, spread=1.0)
     lower = [loss - 0.001 for loss in shared]

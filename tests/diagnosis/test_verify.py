@@ -16,6 +16,7 @@ import torch
 from tests.diagnosis.models import snapshot
 from tests.diagnosis.remedies.test_apply_and_undo import assert_same
 from tests.diagnosis.training import (
+    Adder,
     H,
     T,
     adder,
@@ -46,7 +47,7 @@ LAG = 20
 def test_a_cure_is_kept_and_is_in_the_model() -> None:
     model = adder()
     before = snapshot(model)
-    outcome = carousel.verify(model, Chrono("rnn.l0", LAG), train_step, steps=40, lag=LAG)
+    outcome = carousel.verify(model, Chrono("rnn.l0", LAG), train_step, steps=150, lag=LAG)
     assert outcome.kept
     first, last = outcome.before.last, outcome.after.last
     assert outcome.before.first.log10_at_lag("rnn.l0", LAG) < -3
@@ -110,6 +111,17 @@ def test_the_outcome_is_frozen_and_reads_as_a_table() -> None:
     assert lines[6].startswith(("kept: ", "reverted: "))
     with pytest.raises(FrozenInstanceError):
         outcome.kept = False  # type: ignore[misc]
+
+
+def test_a_reading_of_a_module_is_that_of_its_slowest_layer() -> None:
+    torch.manual_seed(0)
+    model = Adder(nn.LSTM(2, H, num_layers=2))
+    outcome = carousel.verify(model, ForgetBias("rnn", 2.0), train_step, steps=2)
+    reading = outcome.after.last
+    assert reading.layer("rnn") is reading.flow.slowest
+    assert reading.layer("rnn.l1") is reading.flow["rnn.l1"]
+    with pytest.raises(CarouselError, match=r"There is no layer 'head'"):
+        reading.layer("head")
 
 
 def test_without_a_lag_there_is_no_column_for_it() -> None:
@@ -203,7 +215,7 @@ def test_a_remedy_of_the_loop_leaves_no_hook_behind() -> None:
 
 def test_an_lstm_in_the_place_of_a_tanh_rnn_learns_with_an_optimizer_of_its_own() -> None:
     model = adder(nn.RNN)
-    outcome = carousel.verify(model, SwapToLSTM("rnn.l0", LAG), train_step, steps=30, lag=LAG)
+    outcome = carousel.verify(model, SwapToLSTM("rnn.l0", LAG), train_step, steps=150, lag=LAG)
     assert outcome.kept
     assert isinstance(model.rnn, nn.LSTM)
     assert outcome.after.last.layer("rnn.l0").kind == "LSTM"

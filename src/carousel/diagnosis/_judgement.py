@@ -16,6 +16,9 @@ __all__ = ["Judgement", "judged", "power"]
 WINDOWS = 8
 # A gain at the lag counts from one e-fold on, the unit in which the horizon itself is counted.
 LEAST_GAIN = 1.0
+# What a gain of the gradient may cost, as a part of the loss without the remedy: the upper end of
+# the interval of the difference has to stay below, so that noise cannot hide a worse training.
+MOST_COST = 0.05
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,12 @@ class Judgement:
 
 
 def judged(before: Trial, after: Trial, layer: str, lag_steps: int | None) -> Judgement:
-    """Keep a remedy if something is better with it and the loss is not worse.
+    """Keep a remedy if the loss is lower with it, or the gradient better at no cost in the loss.
 
-    Better is a loss that is lower over the last quarter of the steps by more than its 95 %
-    interval, or a gradient that is nearer to its own size: at the lag by one e-fold, or without a
-    lag by a rate per step whose 95 % intervals are apart. Worse is a loss higher by more than its
-    interval, or a training that broke off.
+    Lower is lower over the last quarter of the steps by more than the 95 % interval of the
+    difference. A better gradient is nearer to its own size: at the lag by one e-fold, or without a
+    lag by a rate per step whose 95 % intervals are apart. It is at no cost where the loss is not
+    higher by more than its interval, and the upper end of that is below 5 % of the loss itself.
     """
     if after.ended == "not finite":
         return Judgement(
@@ -45,12 +48,14 @@ def judged(before: Trial, after: Trial, layer: str, lag_steps: int | None) -> Ju
             f"without it the loss was not finite any more after {len(before.losses)} steps; {flow}",
         )
     difference, margin = _difference(before.losses, after.losses)
-    loss = f"the loss at the end is {_lower(difference, margin)}"
-    if difference - margin > 0:
-        return Judgement(False, f"{loss}, {flow}")
-    if difference + margin < 0 or gained:
-        return Judgement(True, f"{loss}, {flow}")
-    return Judgement(False, f"no gain: {loss}, {flow}")
+    said = f"the loss at the end is {_lower(difference, margin)}, {flow}"
+    if difference + margin < 0 or difference - margin > 0:
+        return Judgement(difference < 0, said)
+    if not gained:
+        return Judgement(False, f"no gain: {said}")
+    if difference + margin <= MOST_COST * abs(before.final_loss):
+        return Judgement(True, said)
+    return Judgement(False, f"what it costs in the loss cannot be told in so few steps: {said}")
 
 
 def _lower(difference: float, margin: float) -> str:

@@ -46,15 +46,14 @@ class Reading:
     flow: Flow = field(repr=False)
 
     def layer(self, name: str) -> LayerFlow:
-        """A layer by its name, of several calls the first; "": the slowest."""
+        """A layer by its name; of a module's layers or of several calls the slowest; "": of all."""
         if not name:
             return self.flow.slowest
         if name in self.flow.layers:
             return self.flow[name]
-        for each in self.flow.layers.values():
-            if each.name.startswith((f"{name}#", f"{name}.")):
-                return each
-        return self.flow[name]
+        layers = self.flow.layers.items()
+        own = {each: layer for each, layer in layers if each.startswith((f"{name}#", f"{name}."))}
+        return Flow(own).slowest if own else self.flow[name]
 
     def log10_at_lag(self, name: str, lag_steps: int) -> float:
         """log10 of what is left of a gradient after the lag: the median over the sequences."""
