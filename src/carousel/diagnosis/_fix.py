@@ -173,8 +173,11 @@ def fix(  # noqa: PLR0913 - each changes what is tried, and all have a name at t
 
 
 def reaches(outcome: Outcome, lag_steps: int) -> bool:
-    """Whether the horizon is as long as the lag after the training, and no growth as fast."""
-    return abs(folds_over(outcome.after.last.layer(outcome.layer), lag_steps)) <= LEAST_GAIN
+    """Whether the horizon is as long as the lag after the training.
+
+    A gradient that grows reaches back too: whether it does harm is for the loss to say.
+    """
+    return folds_over(outcome.after.last.layer(outcome.layer), lag_steps) >= -LEAST_GAIN
 
 
 def _lag(flow: Flow, lag: int | None) -> int:
