@@ -12,7 +12,7 @@ from carousel._errors import CarouselError
 
 if TYPE_CHECKING:
     from carousel import init, theory
-    from carousel.diagnosis import Finding, Remedy, diagnose
+    from carousel.diagnosis import Finding, Remedy, diagnose, fix, verify
     from carousel.flow import Flow, measure, measure_cell, watch, watch_norms
     from carousel.layers import GRU, LSTM, RNN, accelerate
     from carousel.report import Report
@@ -28,10 +28,12 @@ __all__ = [
     "Report",
     "accelerate",
     "diagnose",
+    "fix",
     "init",
     "measure",
     "measure_cell",
     "theory",
+    "verify",
     "watch",
     "watch_norms",
 ]
@@ -46,8 +48,10 @@ HOMES = {
     "Report": "carousel.report",
     "accelerate": "carousel.layers",
     "diagnose": "carousel.diagnosis",
+    "fix": "carousel.diagnosis",
     "measure": "carousel.flow",
     "measure_cell": "carousel.flow",
+    "verify": "carousel.diagnosis",
     "watch": "carousel.flow",
     "watch_norms": "carousel.flow",
 }

@@ -1,4 +1,4 @@
-"""The command line: ``carousel demo``, ``carousel check`` and ``carousel bench``.
+"""The command line: ``carousel demo``, ``check``, ``fix`` and ``bench``.
 
 Nothing heavy is imported while these modules load: ``carousel --help`` must answer at once. torch,
 numpy, rich and jinja2 come in inside the commands, when one of them runs.
@@ -14,6 +14,7 @@ from carousel.cli._bench import bench
 from carousel.cli._check import check
 from carousel.cli._demo import demo
 from carousel.cli._exits import INTERRUPTED
+from carousel.cli._fix import fix
 
 __all__ = ["app", "main"]
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(check)
+app.command()(fix)
 app.command()(bench)
 
 

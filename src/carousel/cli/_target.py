@@ -29,6 +29,7 @@ class Target:
     model: nn.Module
     batch: Any
     loss_fn: Callable[..., Any]
+    train_step: Callable[..., Any] | None = None  # a fourth thing, for ``carousel fix`` alone
 
 
 def load_target(target: str) -> Target:
@@ -97,20 +98,20 @@ def resolve(module: Any, path: str, target: str) -> Any:
 
 
 def checked(made: object, target: str) -> Target:
-    """The three things that a factory has to return."""
+    """The three things that a factory has to return, and the fourth that it may."""
     if not isinstance(made, (tuple, list)):
         raise CarouselError(
             f"Expected {target} to return (model, batch, loss_fn), got a {type(made).__name__}."
         )
-    if len(made) != 3:
+    if len(made) not in (3, 4):
         inside = ", ".join(type(part).__name__ for part in made)
         raise CarouselError(
             f"Expected {target} to return three things, (model, batch, loss_fn), got {len(made)}: "
-            f"({inside})."
+            f"({inside}). A fourth may be the train_step of carousel fix."
         )
     from torch import nn  # the user's module has imported it by now
 
-    model, batch, loss_fn = made
+    model, batch, loss_fn, *rest = made
     if not isinstance(model, nn.Module):
         raise CarouselError(
             f"Expected {target} to return a torch.nn.Module first, got a {type(model).__name__}. "
@@ -121,7 +122,12 @@ def checked(made: object, target: str) -> Target:
             f"Expected {target} to return a callable loss_fn third, got a "
             f"{type(loss_fn).__name__}. The order is (model, batch, loss_fn)."
         )
-    return Target(model, batch, loss_fn)
+    if rest and not callable(rest[0]):
+        raise CarouselError(
+            f"Expected {target} to return a callable train_step fourth, got a "
+            f"{type(rest[0]).__name__}. The order is (model, batch, loss_fn, train_step)."
+        )
+    return Target(model, batch, loss_fn, *rest)
 
 
 def raised(what: str, error: BaseException) -> str:

@@ -28,7 +28,7 @@ from carousel.flow._running import in_running_order
 from carousel.flow._tangent import tangent_of
 from carousel.trace import Trace
 
-__all__ = ["Horizon", "horizon", "t_quantile"]
+__all__ = ["Horizon", "horizon", "leading_rows", "t_quantile"]
 
 ROWS = 16  # directions that are pulled back
 BETWEEN_FACTORISATIONS = 8  # steps in which no direction is lost beside another
@@ -96,7 +96,7 @@ def horizon(trace: Trace) -> Horizon:
         return Horizon("nonfinite", math.nan, (math.nan, math.nan), 0)
     unchanged = torch.where(trace.handed_over == 1, 1.0, torch.nan)
     trace = replace(trace, handed_over=unchanged)
-    log = log_norms_by_lag(trace, _leading_rows(trace), spectral, MOST_LAGS)
+    log = log_norms_by_lag(trace, leading_rows(trace), spectral, MOST_LAGS)
     return horizon_of(log[:, finite])
 
 
@@ -156,7 +156,7 @@ def t_quantile(degrees: int) -> float:
     return T_QUANTILES[degrees - 1] if degrees <= len(T_QUANTILES) else 1.96
 
 
-def _leading_rows(trace: Trace) -> Tensor:
+def leading_rows(trace: Trace) -> Tensor:
     """The directions at each sequence's end that last longest on the way back, [R, B, S].
 
     They are the leading left singular vectors of the product of all Jacobians, or nearly so: what

@@ -21,6 +21,7 @@ from carousel.flow._parameters import ParameterTerms, parameter_terms
 from carousel.flow._paths import Paths, paths
 from carousel.flow._plots import LayerPlots
 from carousel.flow._products import JacobianProduct, eigenvalues, jacobian_product
+from carousel.flow._reach import reach
 from carousel.flow._spectrum import Spectrum, spectrum
 from carousel.flow._split import Split, split
 from carousel.flow._tables import dataset, frame, parquet
@@ -132,6 +133,20 @@ class LayerFlow(LayerQuantities):
         state over unchanged, detached or not.
         """
         return self._horizon
+
+    def reach(self, lag_steps: int) -> Tensor:
+        """What is left of a gradient that one step's loss sends back over a lag, log10 [B] float64.
+
+        The norm of ds_T/ds_{T-lag} along the directions of ``horizon``. NaN for a sequence that is
+        shorter, or whose state was changed on the way.
+
+        Args:
+            lag_steps: steps back from each sequence's last one.
+
+        Raises:
+            CarouselError: no sequence is so long.
+        """
+        return reach(self.trace, lag_steps)
 
     @cached_property
     def _horizon(self) -> Horizon:

@@ -10,19 +10,19 @@ other than through h_t, so that each way counts once.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from carousel.cells import Scaled
+from carousel.cells import Scaled, pull_back
 from carousel.flow._one_step import OneStep, linearised
 from carousel.flow._quantities import Category
 from carousel.flow._running import in_running_order, turned_back
 from carousel.trace import Trace
 
-__all__ = ["Omega", "omega"]
+__all__ = ["Omega", "omega", "omega_gradient"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +70,46 @@ def omega(trace: Trace) -> Omega:
         last = pad(valid[1:], (0, 0, 0, 1)).logical_not()
         ratio[last], category[last] = math.nan, Category.PADDING
     return Omega(turned_back(trace, ratio), turned_back(trace, category))
+
+
+def omega_gradient(trace: Trace) -> tuple[float, Tensor]:
+    """Omega, summed over the steps and averaged over the sequences, and its gradient by W_hh.
+
+    It is the immediate derivative: the states and the total gradients are taken as they are, as in
+    eq. 10. W_hh enters through the one factor of ds_{t+1}/ds_t that it is.
+
+    Returns:
+        Omega, and dOmega/dW_hh [G*H, P] float64. Steps without a value (see ``Omega``) add nothing.
+    """
+    with torch.autocast(trace.x.device.type, enabled=False):
+        with torch.no_grad():
+            one = linearised(in_running_order(trace))
+            arriving = _arriving_at_c(one)
+            log2 = _log2_norm(one.d_h, arriving)
+            to_h, to_c = one.crossings
+            there = log2.isfinite() & one.trace.valid & to_h & to_c
+            there[0] = False  # nothing lies before it
+            unit = torch.where(log2.isfinite(), log2, 0.0).round().to(torch.int32)
+            v_h = one.d_h.at(unit).mantissa[there].double().unsqueeze(0)
+            v_c = None
+            if arriving is not None:
+                v_c = arriving.at(unit).mantissa[there].double().unsqueeze(0)
+            factors = one.linearisation.map(lambda f: f[there].double().unsqueeze(0))
+        w_hh = trace.weights.w_hh.detach().double().requires_grad_()
+        if v_h.shape[1] == 0 or trace.gradient == "1997":  # nothing is sent through W_hh
+            return 0.0, torch.zeros_like(w_hh).detach()
+        with torch.enable_grad():
+            weights = replace(factors.weights.map(Tensor.double), w_hh=w_hh)
+            sent = _joined(*pull_back(replace(factors, weights=weights))(0, v_h, v_c))
+            size = torch.linalg.vector_norm(_joined(v_h, v_c), dim=-1)
+            sent = torch.linalg.vector_norm(sent, dim=-1)
+            total = (sent / size - 1).square().sum() / trace.x.shape[1]
+            (gradient,) = torch.autograd.grad(total, w_hh)
+    return float(total.detach()), gradient
+
+
+def _joined(h: Tensor, c: Tensor | None) -> Tensor:
+    return h if c is None else torch.cat([h, c], dim=-1)
 
 
 def _arriving_at_c(one: OneStep) -> Scaled | None:

@@ -14,7 +14,7 @@ from carousel.flow._flow import Flow
 from carousel.flow._layer_flow import LayerFlow
 from carousel.trace import Recorder
 
-__all__ = ["Buffers", "Watcher", "described", "measure", "watch"]
+__all__ = ["Buffers", "Watcher", "described", "loss_of", "measure", "watch"]
 
 
 class Watcher(Recorder):
@@ -88,6 +88,16 @@ def measure(model: nn.Module, batch: Any, loss_fn: Callable[..., Tensor] | None 
                 for (call, output, _), gradient in zip(watcher.outputs, gradients, strict=True):
                     watcher.take(call, output, gradient)
         return watcher.flow
+
+
+def loss_of(model: nn.Module, batch: Any, loss_fn: Callable[..., Tensor] | None = None) -> Tensor:
+    """The loss of a batch, called and checked as ``measure`` does.
+
+    Raises:
+        CarouselError: the model or the loss does not accept the batch, or the loss is not a scalar
+            that takes a gradient.
+    """
+    return _loss(_closure(model, batch, loss_fn), batch)
 
 
 def _closure(

@@ -21,7 +21,7 @@ COUPLED = {variant.cell_name for variant in VARIANTS.values() if variant.coupled
 
 
 @torch.no_grad()
-def forget_bias_(module: nn.Module, value: float = 1.0) -> nn.Module:
+def forget_bias_(module: nn.Module, value: float = 1.0, *, layer: str | None = None) -> nn.Module:
     """Set the forget gate's bias, in total over both biases: b_ih + b_hh = value.
 
     Where nothing else drives the gate, it stands at f = sigmoid(value), and a cell state fades as
@@ -34,6 +34,7 @@ def forget_bias_(module: nn.Module, value: float = 1.0) -> nn.Module:
     Args:
         module: an LSTM or an LSTMCell, changed in place in all its layers and directions.
         value: the total bias, before the sigmoid.
+        layer: torch's suffix of the only layer to be changed, such as "l1_reverse"; None: all.
 
     Returns:
         The module.
@@ -53,14 +54,18 @@ def forget_bias_(module: nn.Module, value: float = 1.0) -> nn.Module:
             f"This {type(module).__name__} has no forget gate: a GRU keeps its state through the "
             "update gate z. carousel.init.chrono_ sets the biases of both kinds of cell."
         )
-    for part in parts_of(module, "bias_ih", "bias_hh"):
+    for part in parts_of(module, "bias_ih", "bias_hh", layer=layer):
         part.set_total_bias(gate, sign * value)
     return module
 
 
 @torch.no_grad()
 def chrono_(
-    module: nn.Module, longest_lag_steps: float, generator: torch.Generator | None = None
+    module: nn.Module,
+    longest_lag_steps: float,
+    generator: torch.Generator | None = None,
+    *,
+    layer: str | None = None,
 ) -> nn.Module:
     """Spread the memory of the units over all lags up to the longest (chrono initialisation).
 
@@ -83,6 +88,7 @@ def chrono_(
         longest_lag_steps: the longest lag T that the task needs, in steps, at least 2.
         generator: where u is drawn from; by default torch's own on the CPU. The numbers are the
             same on every device.
+        layer: torch's suffix of the only layer to be changed, such as "l1_reverse"; None: all.
 
     Returns:
         The module.
@@ -99,7 +105,7 @@ def chrono_(
         "longest_lag_steps", longest_lag_steps, 2.0, "the longest lag of the task, in steps"
     )
     keeps, sign = _forgetting(cell_of(module), module, "an LSTM with a forget gate, or a GRU")
-    for part in parts_of(module, "bias_ih", "bias_hh"):
+    for part in parts_of(module, "bias_ih", "bias_hh", layer=layer):
         units = part.gate("bias_ih", keeps).shape[0]
         log_u = _uniform(units, 1.0, longest - 1.0, generator).log()
         for gate in part.cell.gates:

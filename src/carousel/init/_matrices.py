@@ -15,7 +15,11 @@ __all__ = ["identity_", "orthogonal_"]
 
 @torch.no_grad()
 def orthogonal_(
-    module: nn.Module, gain: float = 1.0, generator: torch.Generator | None = None
+    module: nn.Module,
+    gain: float = 1.0,
+    generator: torch.Generator | None = None,
+    *,
+    layer: str | None = None,
 ) -> nn.Module:
     """Make the recurrent weight of every gate orthogonal: W^T W = gain^2 I for each block of W_hh.
 
@@ -32,6 +36,7 @@ def orthogonal_(
         gain: the singular value of each block, at least 0.
         generator: where the matrices are drawn from; by default torch's own on the CPU. The numbers
             are the same on every device, up to the rounding of the module's dtype.
+        layer: torch's suffix of the only layer to be changed, such as "l1_reverse"; None: all.
 
     Returns:
         The module.
@@ -48,7 +53,7 @@ def orthogonal_(
     """
     gain = checked_number("gain", gain, 0.0, "the singular value of every gate's block")
     device = "cpu" if generator is None else generator.device
-    for part in parts_of(module, "weight_hh"):
+    for part in parts_of(module, "weight_hh", layer=layer):
         for gate in part.cell.gates:
             rows = part.gate("weight_hh", gate)
             # In float64, whatever the module has: there is no QR in half precision.
@@ -58,7 +63,7 @@ def orthogonal_(
 
 
 @torch.no_grad()
-def identity_(module: nn.Module, scale: float = 1.0) -> nn.Module:
+def identity_(module: nn.Module, scale: float = 1.0, *, layer: str | None = None) -> nn.Module:
     """Start a simple RNN as a copy of its own state: W_hh = scale * I, both biases zero.
 
     With relu and scale = 1 this is the IRNN: a state that is not negative stays as it is where no
@@ -71,6 +76,7 @@ def identity_(module: nn.Module, scale: float = 1.0) -> nn.Module:
     Args:
         module: an RNN or an RNNCell, changed in place in all layers and directions.
         scale: what stands on the diagonal.
+        layer: torch's suffix of the only layer to be changed, such as "l1_reverse"; None: all.
 
     Returns:
         The module.
@@ -93,7 +99,7 @@ def identity_(module: nn.Module, scale: float = 1.0) -> nn.Module:
             "carousel.init.orthogonal_ for its weights."
         )
     biases = ("bias_ih", "bias_hh") if module.bias else ()
-    for part in parts_of(module, "weight_hh", *biases):
+    for part in parts_of(module, "weight_hh", *biases, layer=layer):
         nn.init.eye_(part.parameters["weight_hh"]).mul_(scale)
         for bias in biases:
             part.parameters[bias].zero_()

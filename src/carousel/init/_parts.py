@@ -60,18 +60,26 @@ def cell_of(module: nn.Module) -> Cell:
     return cell_named(f"RNN {module.nonlinearity}")
 
 
-def parts_of(module: nn.Module, *kinds: str) -> list[Part]:
+def parts_of(module: nn.Module, *kinds: str, layer: str | None = None) -> list[Part]:
     """Every layer and direction with the parameters of these kinds, ready to be written to.
 
+    Args:
+        module: a recurrent module.
+        kinds: without the suffix.
+        layer: torch's suffix of the one that is wanted, such as "l0_reverse"; None: all. A cell is
+            its own "l0".
+
     Raises:
-        CarouselError: one of them is missing, parametrised, shared or on the meta device.
+        CarouselError: there is no such layer, or a parameter is missing, parametrised, shared or on
+            the meta device.
     """
     cell = cell_of(module)
+    suffixes = _chosen(module, layer)
     parts = [
         Part(cell, {kind: _parameter(module, kind + suffix) for kind in kinds})
-        for suffix in _suffixes(module)
+        for suffix in suffixes
     ]
-    _refuse_shared(module, parts)
+    _refuse_shared(module, suffixes, parts)
     return parts
 
 
@@ -96,6 +104,19 @@ def _suffixes(module: nn.Module) -> list[str]:
     assert isinstance(module, nn.RNNBase)
     directions = ("", "_reverse") if module.bidirectional else ("",)
     return [f"_l{layer}{way}" for layer in range(module.num_layers) for way in directions]
+
+
+def _chosen(module: nn.Module, layer: str | None) -> list[str]:
+    every = _suffixes(module)
+    if layer is None:
+        return every
+    names = [suffix.removeprefix("_") or "l0" for suffix in every]
+    if layer not in names:
+        raise CarouselError(
+            f"This {type(module).__name__} has no layer {layer!r}. Its layers are: "
+            f"{', '.join(names)}."
+        )
+    return [every[names.index(layer)]]
 
 
 def _parameter(module: nn.Module, name: str) -> Tensor:
@@ -128,10 +149,10 @@ def _parameter(module: nn.Module, name: str) -> Tensor:
     return found
 
 
-def _refuse_shared(module: nn.Module, parts: list[Part]) -> None:
+def _refuse_shared(module: nn.Module, suffixes: list[str], parts: list[Part]) -> None:
     """Two parameters in the same memory cannot have two values."""
     seen: dict[tuple[int, int], str] = {}
-    for suffix, part in zip(_suffixes(module), parts, strict=True):
+    for suffix, part in zip(suffixes, parts, strict=True):
         for kind, tensor in part.parameters.items():
             place = (tensor.data_ptr(), tensor.numel())
             if place in seen:

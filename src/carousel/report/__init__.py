@@ -1,6 +1,7 @@
 """Reports: flows made readable in a terminal, on a page, and as JSON."""
 
+from carousel.report._cure import cure_json, cure_report
 from carousel.report._findings import tally
 from carousel.report._report import Report
 
-__all__ = ["Report", "tally"]
+__all__ = ["Report", "cure_json", "cure_report", "tally"]

@@ -116,6 +116,8 @@ class Page:
     comparison: LineFigure | None
     comparison_table: Table | None
     flows: tuple[FlowSection, ...]
+    tables: tuple[Table, ...]
+    code: str
 
 
 def to_html(data: ReportData) -> str:
@@ -159,6 +161,8 @@ def page_of(data: ReportData) -> Page:
         else None,
         comparison_table=comparison_table(data.flows) if several else None,
         flows=tuple(flow_section(index, flow, several) for index, flow in enumerate(data.flows)),
+        tables=tuple(Table(table.title, table.header, table.rows) for table in data.tables),
+        code=Markup("\n").join(clean(line) for line in data.code.splitlines()),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from carousel.diagnosis import Finding
 from carousel.flow import Flow
 from carousel.report._html import to_html
 from carousel.report._json import to_json
-from carousel.report._schema import ReportData
+from carousel.report._schema import DataTable, ReportData
 from carousel.report._summary import FactValue, summarise
 from carousel.report._terminal import print_report
 
@@ -32,6 +32,8 @@ class Report:
         facts: what else is to be said, by label. A value that is a mapping is said of each flow
             by its name: ``{"accuracy": {"LSTM": 0.93, "tanh RNN": 0.31}}``.
         findings: what ``carousel.diagnose`` found; of several flows by their names.
+        tables: shown below the summary.
+        code: lines of Python to paste, shown below the tables.
 
     Raises:
         CarouselError: there is no flow, something is not a flow, a flow has no layer, or there are
@@ -43,6 +45,8 @@ class Report:
     summary: str = ""
     facts: Mapping[str, FactValue | Mapping[str, FactValue]] = field(default_factory=dict)
     findings: Sequence[Finding] | Mapping[str, Sequence[Finding]] = ()
+    tables: tuple[DataTable, ...] = ()
+    code: str = ""
 
     def __post_init__(self) -> None:
         for name, flow in self._named().items():
@@ -67,13 +71,14 @@ class Report:
     @cached_property
     def data(self) -> ReportData:
         """The report as plain data, which all forms of it are made from."""
-        return summarise(
+        data = summarise(
             self._named(),
             title=self.title,
             summary=self.summary,
             facts=self.facts,
             findings=self._found(),
         )
+        return replace(data, tables=self.tables, code=self.code)
 
     @property
     def faults(self) -> tuple[str, ...]:

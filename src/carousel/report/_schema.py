@@ -14,6 +14,7 @@ __all__ = [
     "CategoryName",
     "Certificate",
     "Counts",
+    "DataTable",
     "Fact",
     "FindingSummary",
     "FlowSummary",
@@ -220,6 +221,15 @@ class FlowSummary:
 
 
 @dataclass(frozen=True)
+class DataTable:
+    """A table of words and numbers, in words already."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """The whole report."""
 
@@ -229,3 +239,5 @@ class ReportData:
     facts: tuple[Fact, ...]
     flows: tuple[FlowSummary, ...]
     faults: tuple[str, ...]  # what is wrong, a sentence each; empty where nothing is
+    tables: tuple[DataTable, ...] = ()
+    code: str = ""  # lines of Python to paste, may be empty

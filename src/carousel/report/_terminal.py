@@ -8,7 +8,13 @@ from rich.text import Text
 
 from carousel.report._chart import chart
 from carousel.report._plot import Line, comparison_lines, layer_lines
-from carousel.report._schema import FindingSummary, FlowSummary, LayerSummary, ReportData
+from carousel.report._schema import (
+    DataTable,
+    FindingSummary,
+    FlowSummary,
+    LayerSummary,
+    ReportData,
+)
 from carousel.report._words import (
     SEVERITY,
     as_ascii,
@@ -67,6 +73,9 @@ class _Printer:
         self.faults(data.faults)
         for flow in data.flows:
             self.findings(findings_told(flow.findings, data.faults), flow.name)
+        for table in data.tables:
+            self.table(table)
+        self.code(data.code)
         if details:
             for flow in data.flows:
                 self.flow(flow)
@@ -96,6 +105,17 @@ class _Printer:
             "dim",
         )
 
+    def table(self, table: DataTable) -> None:
+        """A table below its title."""
+        self.gap()
+        self.say(table.title, "bold")
+        grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for header in table.header:
+            grid.add_column(self.text(header), overflow="fold")
+        for row in table.rows:
+            grid.add_row(*(self.text(cell) for cell in row))
+        self.console.print(grid)
+
     def faults(self, faults: tuple[str, ...]) -> None:
         """What is wrong, if anything is."""
         if not faults:
@@ -105,6 +125,14 @@ class _Printer:
             self.say(f"WRONG: {fault}", "bold red")
         if len(faults) > MOST_FAULTS:
             self.say(f".. and {len(faults) - MOST_FAULTS} more", "red")
+
+    def code(self, code: str) -> None:
+        if not code:
+            return
+        self.gap()
+        self.say("The change, to paste:", "bold")
+        for line in code.splitlines():
+            self.console.print(self.text(line), soft_wrap=True)
 
     def findings(self, findings: tuple[FindingSummary, ...], flow_name: str) -> None:
         """What was diagnosed, the worst first: sentence, numbers, and what to do."""

@@ -1,0 +1,120 @@
+"""Where in a model a remedy acts: from the name of a layer to its module."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from carousel._errors import CarouselError
+from carousel.trace import find_recurrent, spec_of
+
+__all__ = ["Place", "expression", "layers_of", "path_and_suffix", "places_of"]
+
+BARE_CELL = "cell"  # what a flow calls a cell that is the whole model
+
+SUFFIX = re.compile(r"l\d+(_reverse)?")
+CALL_NUMBER = re.compile(r"#\d+$")  # of one of several unrelated calls of a module
+
+
+@dataclass(frozen=True)
+class Place:
+    """A recurrent module, and which of its layers are meant."""
+
+    path: str  # "encoder.lstm", "" for the model itself
+    module: nn.Module
+    suffix: str | None  # "l0_reverse"; None: every layer and direction
+
+    @property
+    def name(self) -> str:
+        """The place in words."""
+        parts = [part for part in (self.path, self.suffix) if part]
+        return ".".join(parts) or "the model"
+
+    def parameters(self) -> list[Tensor]:
+        """Those of the layers that are meant. A cell's have no suffix: all of them are."""
+        ending = "" if self.suffix is None or spec_of(self.module).is_cell else f"_{self.suffix}"
+        return [
+            parameter
+            for name, parameter in self.module.named_parameters(recurse=False)
+            if not ending or name.endswith(ending)
+        ]
+
+
+def places_of(model: nn.Module, layer: str, unfit: Callable[[nn.Module], str]) -> list[Place]:
+    """Where a remedy for ``layer`` acts.
+
+    Args:
+        model: that holds the layer.
+        layer: "encoder.lstm.l0" for one layer in one direction, "encoder.lstm" for all layers of a
+            module, "" for every recurrent module that the remedy fits.
+        unfit: why a module cannot have the remedy, "" where it can.
+
+    Raises:
+        CarouselError: there is no such layer, or the remedy does not fit it.
+    """
+    found, _ = find_recurrent(model)
+    if layer == "":
+        fitting = [Place(path, module, None) for module, path in found.items() if not unfit(module)]
+        if not fitting:
+            reasons = "; ".join(
+                dict.fromkeys(f"{path or 'the model'}: {unfit(m)}" for m, path in found.items())
+            )
+            raise CarouselError(
+                f"The remedy fits no recurrent module of {type(model).__name__}: {reasons}."
+            )
+        return fitting
+    place = _place(found, CALL_NUMBER.sub("", layer))
+    if place is None:
+        raise CarouselError(
+            f"There is no layer {layer!r} in {type(model).__name__}. Its layers are: "
+            f"{', '.join(_names(found))}."
+        )
+    reason = unfit(place.module)
+    if reason:
+        raise CarouselError(f"The remedy does not fit {layer}: {reason}.")
+    return [place]
+
+
+def _place(found: dict[nn.Module, str], layer: str) -> Place | None:
+    for module, path in found.items():
+        if layer == path or (layer == BARE_CELL and not path and spec_of(module).is_cell):
+            return Place(path, module, None)
+        path_of_layer, suffix = path_and_suffix(layer)
+        if path == path_of_layer and suffix in _suffixes(module):
+            return Place(path, module, suffix)
+    return None
+
+
+def layers_of(place: Place) -> list[str]:
+    """Names of the place's layers in a flow; a cell's is its path."""
+    if spec_of(place.module).is_cell:
+        return [place.path or BARE_CELL]
+    suffixes = _suffixes(place.module) if place.suffix is None else [place.suffix]
+    return [f"{place.path}.{suffix}" if place.path else suffix for suffix in suffixes]
+
+
+def _suffixes(module: nn.Module) -> list[str]:
+    spec = spec_of(module)
+    return [spec.suffix(k, way) for k in range(spec.layers) for way in range(spec.directions)]
+
+
+def _names(found: dict[nn.Module, str]) -> list[str]:
+    return [name for module, path in found.items() for name in layers_of(Place(path, module, None))]
+
+
+def path_and_suffix(layer: str) -> tuple[str, str | None]:
+    """("encoder.lstm", "l0") for "encoder.lstm.l0"; no suffix where the name ends in none."""
+    path, _, last = CALL_NUMBER.sub("", layer).rpartition(".")
+    return (path, last) if SUFFIX.fullmatch(last) else (CALL_NUMBER.sub("", layer), None)
+
+
+def expression(path: str) -> str:
+    """The Python that leads from ``model`` to a module."""
+    if not path:
+        return "model"
+    if all(part.isidentifier() for part in path.split(".")):
+        return f"model.{path}"
+    return f'model.get_submodule("{path}")'

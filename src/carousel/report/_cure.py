@@ -1,0 +1,132 @@
+"""What ``carousel fix`` found, tried and kept, as a report and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from carousel.diagnosis import Cure, Outcome, Reading, Trial
+from carousel.flow import Flow, Horizon
+from carousel.report._report import Report
+from carousel.report._schema import DataTable
+
+__all__ = ["cure_json", "cure_report"]
+
+SCHEMA = 1  # of the JSON; raised whenever a field changes its name or its meaning
+
+
+def cure_report(cure: Cure, title: str) -> Report:
+    """A report: the table of what was tried, the lines to paste, and both flows side by side."""
+    flows: Flow | dict[str, Flow] = cure.flow
+    if cure.best is not None:
+        flows = {
+            "without": cure.best.before.last.flow,
+            f"with {cure.best.remedy.name}": cure.best.after.last.flow,
+        }
+    return Report(
+        flows,
+        title=title,
+        summary=cure.summary,
+        facts={"Lag": f"{cure.lag_steps} steps", "Each trial": cure.training},
+        tables=_tables(cure),
+        code=cure.code,
+    )
+
+
+def _tables(cure: Cure) -> tuple[DataTable, ...]:
+    tables = []
+    if cure.troubles:
+        wrong = tuple((each.layer, str(each.kind), each.sentence) for each in cure.troubles)
+        tables.append(DataTable("What stands in the way", ("layer", "trouble", "evidence"), wrong))
+    if cure.outcomes:
+        header = ("remedy", "at", "horizon", f"gradient at lag {cure.lag_steps}", "loss", "verdict")
+        tables.append(DataTable("What was tried", header, _rows(cure)))
+    if cure.refused:
+        rows = tuple((each.remedy.name, each.reason) for each in cure.refused)
+        tables.append(DataTable("What could not be tried", ("remedy", "reason"), rows))
+    return tuple(tables)
+
+
+def _rows(cure: Cure) -> tuple[tuple[str, ...], ...]:
+    """The training without a remedy once, and that with each."""
+    rows: list[tuple[str, ...]] = []
+    for number, outcome in enumerate(cure.outcomes):
+        for row in outcome.rows:
+            if row.training == "without" and number > 0:
+                continue
+            name = "none" if row.training == "without" else outcome.remedy.name
+            last = row is outcome.rows[-1] or row.moment == f"step {outcome.after.last.step}"
+            verdict = ""
+            if row.training == "with" and last:
+                verdict = f"{'kept' if outcome.kept else 'reverted'}: {outcome.reason}"
+            rows.append((name, row.moment, row.horizon, row.at_lag, row.loss, verdict))
+    return tuple(rows)
+
+
+def cure_json(cure: Cure, title: str) -> str:
+    """The same as strict JSON: what is not a number is named, never written as NaN."""
+    data = {
+        "schema": SCHEMA,
+        "title": title,
+        "summary": cure.summary,
+        "lag_steps": cure.lag_steps,
+        "lag_given": cure.lag_given,
+        "training": cure.training,
+        "healthy": cure.healthy,
+        "cured": cure.cured,
+        "troubles": [
+            {"layer": each.layer, "kind": each.kind, "sentence": each.sentence}
+            for each in cure.troubles
+        ],
+        "tried": [_outcome(outcome) for outcome in cure.outcomes],
+        "refused": [{"remedy": each.remedy.name, "reason": each.reason} for each in cure.refused],
+        "best": None if cure.best is None else cure.best.remedy.name,
+        "code": cure.code,
+    }
+    return json.dumps(data, allow_nan=False, separators=(",", ":"))
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "remedy": outcome.remedy.name,
+        "layer": outcome.layer,
+        "sentence": outcome.remedy.sentence(),
+        "kept": outcome.kept,
+        "reason": outcome.reason,
+        "without": _trial(outcome, outcome.before),
+        "with": _trial(outcome, outcome.after),
+        "code": outcome.remedy.code(),
+    }
+
+
+def _trial(outcome: Outcome, trial: Trial) -> dict[str, Any]:
+    return {
+        "first": _reading(outcome, trial.first),
+        "last": _reading(outcome, trial.last),
+        "final_loss": _number(trial.final_loss),
+        "losses": [_number(loss) for loss in trial.losses],
+        "ended": trial.ended,
+        "elapsed_seconds": trial.elapsed_seconds,
+    }
+
+
+def _reading(outcome: Outcome, reading: Reading) -> dict[str, Any]:
+    horizon: Horizon = reading.layer(outcome.layer).horizon()
+    at_lag = None
+    if outcome.lag_steps is not None:
+        at_lag = _number(reading.log10_at_lag(outcome.layer, outcome.lag_steps))
+    return {
+        "step": reading.step,
+        "loss": _number(reading.loss),
+        "horizon_kind": horizon.kind,
+        "rate_per_step": _number(horizon.rate),
+        "horizon_steps": None if horizon.steps is None else _number(horizon.steps),
+        "log10_gradient_at_lag": at_lag,
+    }
+
+
+def _number(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "nan" if math.isnan(value) else "infinite" if value > 0 else "-infinite"
