@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 
 from carousel.tasks._long_range import ClassTask, TaskBatch, integers
 
@@ -60,6 +59,6 @@ class DelayedRecall(ClassTask):
         """Inputs float32 [B, T, 8], one-hot; targets int64 [B] from 0 to 3."""
         symbols = integers(SYMBOLS, SYMBOLS + DISTRACTORS, (size, self.steps), generator)
         symbols[:, 0] = integers(0, SYMBOLS, (size,), generator)
-        inputs = nn.functional.one_hot(symbols, SYMBOLS + DISTRACTORS).float()
+        inputs = torch.eye(SYMBOLS + DISTRACTORS)[symbols]
         lag_steps = torch.full((size,), self.lag_steps)
         return TaskBatch(inputs, symbols[:, 0].clone(), lag_steps)

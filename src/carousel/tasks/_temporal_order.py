@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 
 from carousel.tasks._long_range import ClassTask, TaskBatch, integers
 
@@ -64,6 +63,6 @@ class TemporalOrder(ClassTask):
         second = integers(5 * width, 6 * width, (size, 1), generator)
         telling = integers(0, TELLING, (size, 2), generator)
         symbols.scatter_(1, torch.cat((first, second), dim=1), telling)
-        inputs = nn.functional.one_hot(symbols, TELLING + DISTRACTORS).float()
+        inputs = torch.eye(TELLING + DISTRACTORS)[symbols]
         targets = TELLING * telling[:, 0] + telling[:, 1]
         return TaskBatch(inputs, targets, self.steps - 1 - first.squeeze(1))
