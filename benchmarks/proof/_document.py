@@ -251,9 +251,9 @@ def cured(rows: Sequence[Row], recipe: Recipe) -> list[str]:
     harmed = [row for row in kept if row["worse"]]
     intro = paragraph(
         f"""`carousel.diagnosis.fix` on the {len(sick)} sick models of lag 50 whose fault lies in
-        the weights, and on {len(rows) - len(sick)} healthy ones, with trials of 100 steps; then each is
-        trained for {recipe.updates} updates at most, as it was and as `fix` left it, on the same
-        sequences. Cured: it has learnt the task then, or its gradient at the lag is within a factor
+        the weights, and on {len(rows) - len(sick)} healthy ones, with trials of 100 steps; then
+        each is trained for {recipe.updates} updates at most, as it was and as `fix` left it, on the
+        same sequences. Cured: it has learnt the task then, or its gradient at the lag is within a factor
         of a hundred of its full size before any training. Worse: a remedy was kept, and the loss is
         higher than without it by more than a tenth of that without memory."""
     )
