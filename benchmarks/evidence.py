@@ -1,13 +1,15 @@
 """What Carousel's diagnoses are worth: measured on models whose faults and fates are known.
 
-    python benchmarks/evidence.py [--only PART] [--results PATH] [--write]
+    python benchmarks/evidence.py [--only PART] [--again PART] [--results PATH] [--write]
 
-Three parts: *foretell* asks whether the horizon at initialisation tells which networks will learn a
-task of a given lag; *diagnose* holds the findings against faults that were planted; *cure* trains
-the sick models as they are and as ``carousel.diagnosis.fix`` leaves them.
+Four parts: *foretell* asks whether the horizon at initialisation tells which networks will learn a
+task of a given lag; *lengthen* how training changes it; *diagnose* holds the findings against
+faults that were planted; *cure* trains the sick models as they are and as
+``carousel.diagnosis.fix`` leaves them.
 
-Each case is one line in the results file; a run that was broken off goes on where it stopped.
-``--write`` writes ``docs/evidence.md`` from what is there at the end.
+Each case is one line in the results file; a run that was broken off goes on where it stopped, and
+what is there is not run again: after a change of what a part measures, ``--again`` forgets its
+lines first. ``--write`` writes ``docs/evidence.md`` from what is there at the end.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ def main() -> None:
     """Run what has not been run, and say what came of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=PARTS, help="this part alone")
+    parser.add_argument(
+        "--again", choices=PARTS, default=[], nargs="+", help="forget their results"
+    )
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "evidence.jsonl")
     parser.add_argument("--write", action="store_true", help="docs/evidence.md")
     options = parser.parse_args()
@@ -37,6 +42,8 @@ def main() -> None:
     check_statistics()
     recipe = Recipe()
     store = Store(options.results, repr(recipe))
+    for part in options.again:
+        store.drop(part)
     with announced() as progress:
         for part in [options.only] if options.only else PARTS:
             # Loaded when its turn comes: no part needs what another one measures.

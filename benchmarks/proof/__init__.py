@@ -8,4 +8,9 @@ from proof._training import Recipe
 __all__ = ["PARTS", "Recipe", "Store", "check_statistics", "document"]
 
 # Modules with ``cases()`` and ``run(case, recipe)``, in the order in which they run.
-PARTS = {"foretell": "proof._foretell", "diagnose": "proof._diagnosed", "cure": "proof._cured"}
+PARTS = {
+    "foretell": "proof._foretell",
+    "lengthen": "proof._lengthen",
+    "diagnose": "proof._diagnosed",
+    "cure": "proof._cured",
+}

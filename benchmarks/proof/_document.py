@@ -31,6 +31,8 @@ def document(rows: Iterable[Row], recipe: Recipe) -> str:
     sections = [HEAD.format(command=COMMAND)]
     if parts["foretell"]:
         sections += foretold(parts["foretell"], recipe)
+    if parts["lengthen"]:
+        sections += lengthened(parts["lengthen"])
     if parts["diagnose"]:
         sections += diagnosed(parts["diagnose"])
     if parts["cure"]:
@@ -173,6 +175,37 @@ def listed(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+# ---- what training does to horizons
+
+
+def lengthened(rows: Sequence[Row]) -> list[str]:
+    """Why some are learnt against the horizon: its length before and after the training."""
+    intro = paragraph(
+        """A horizon is not fixed: training changes it. Where a part of a task lies nearer than its
+        lag (adding: the second marker may stand close to the end), the network can learn that part
+        first; where nothing does (delayed recall), it depends on what it has from the start. The
+        same networks, seed by seed, before and after the same training:"""
+    )
+    table = [
+        "| network | task | lag | learnt | horizon before | after |",
+        "|---|---|--:|---|--:|--:|",
+    ]
+    table += [
+        f"| {row['network']} | {row['task']} | {row['lag_steps']} | "
+        f"{'after ' + str(row['updates']) + ' updates' if row['learnt'] else 'no'} | "
+        f"{steps_in_words(row['rate_before'])} | {steps_in_words(row['rate_after'])} |"
+        for row in sorted(rows, key=lambda row: (row["task"], row["network"], row["seed"]))
+    ]
+    return ["### Why", intro, "\n".join(table)]
+
+
+def steps_in_words(rate: float) -> str:
+    """The horizon of a rate."""
+    if math.isnan(rate):
+        return "not finite"
+    return f"{-1 / rate:.1f}" if rate < 0 else f"none, {rate:+.3f} per step"
+
+
 # ---- what rules find
 
 
@@ -252,10 +285,10 @@ def cured(rows: Sequence[Row], recipe: Recipe) -> list[str]:
     intro = paragraph(
         f"""`carousel.diagnosis.fix` on the {len(sick)} sick models of lag 50 whose fault lies in
         the weights, and on {len(rows) - len(sick)} healthy ones, with trials of 100 steps; then
-        each is trained for {recipe.updates} updates at most, as it was and as `fix` left it, on the
-        same sequences. Cured: it has learnt the task then, or its gradient at the lag is within a factor
-        of a hundred of its full size before any training. Worse: a remedy was kept, and the loss is
-        higher than without it by more than a tenth of that without memory."""
+        each is trained for {recipe.updates} updates at most, as it was and as `fix` left it, on
+        the same sequences. Cured: it has learnt the task then, or its gradient at the lag is within
+        a factor of a hundred of its full size before any training. Worse: a remedy was kept, and
+        the loss is higher than without it by more than a tenth of that without memory."""
     )
     counts = {
         "cured": share(sum(row["cured"] for row in sick), len(sick)),

@@ -26,7 +26,7 @@ from carousel.tasks import LongRangeTask, long_range
 from proof._networks import Network, Reader
 from proof._training import Recipe, train
 
-__all__ = ["Setting", "cases", "run", "scores"]
+__all__ = ["TASKS", "TESTING_SEEDS", "Setting", "cases", "horizon_of", "run", "scores"]
 
 LAGS = (10, 20, 50, 100)
 TASKS = ("adding", "delayed-recall", "temporal-order")
@@ -84,7 +84,7 @@ def run(setting: Setting, recipe: Recipe) -> dict[str, Any]:
     model = setting.network.make(
         task.input_size, task.output_size, setting.lag_steps, seed=setting.seed
     )
-    before = horizon_before(model, task, setting.seed)
+    before = horizon_of(model, task, setting.seed)
     outcome = train(model, task, recipe, seed=setting.seed)
     return {
         "part": setting.part,
@@ -98,7 +98,7 @@ def run(setting: Setting, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def horizon_before(model: Reader, task: LongRangeTask, seed: int) -> dict[str, Any]:
+def horizon_of(model: Reader, task: LongRangeTask, seed: int) -> dict[str, Any]:
     """The horizon on the task's inputs, and the whole Jacobian product over the lag."""
     measured = type(task)(max(task.steps, MEASURED_STEPS))
     generator = torch.Generator().manual_seed(seed + MEASURING)

@@ -29,6 +29,14 @@ class Store:
                 if row is not None and row["recipe"] == recipe:
                     self.rows[row["case"]] = row
 
+    def drop(self, part: str) -> None:
+        """Forget all cases of a part, on the disk too."""
+        self.rows = {
+            case: row for case, row in self.rows.items() if not case.startswith(f"{part}:")
+        }
+        kept = [json.dumps(row) + "\n" for row in self.rows.values()]
+        self.path.write_text("".join(kept), encoding="utf-8")
+
     def __contains__(self, case: str) -> bool:
         return case in self.rows
 
