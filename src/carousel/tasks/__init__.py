@@ -1,8 +1,26 @@
-"""Data sets that a recurrent network learns from, one step of a sequence at a time."""
+"""What a recurrent network learns from: data sets, and long-range tasks that are made anew."""
 
+from carousel.tasks._adding import Adding
 from carousel.tasks._data import Metric, SequenceData
+from carousel.tasks._delayed_recall import DelayedRecall
 from carousel.tasks._digits import digits
-from carousel.tasks._registry import DATASETS, load
+from carousel.tasks._long_range import LongRangeTask, TaskBatch
+from carousel.tasks._registry import DATASETS, TASKS, load, long_range
+from carousel.tasks._temporal_order import TemporalOrder
 from carousel.tasks._text import text
 
-__all__ = ["DATASETS", "Metric", "SequenceData", "digits", "load", "text"]
+__all__ = [
+    "DATASETS",
+    "TASKS",
+    "Adding",
+    "DelayedRecall",
+    "LongRangeTask",
+    "Metric",
+    "SequenceData",
+    "TaskBatch",
+    "TemporalOrder",
+    "digits",
+    "load",
+    "long_range",
+    "text",
+]
