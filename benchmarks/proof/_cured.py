@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from carousel.diagnosis import fix
 from torch import Tensor, nn
 
 import carousel
 from carousel._errors import CarouselError
+from carousel.diagnosis import fix
 from carousel.tasks import LongRangeTask, long_range
 from proof import _cases
 from proof._cases import Case

@@ -9,10 +9,10 @@ from itertools import islice
 from typing import Any
 
 import torch
-from carousel.diagnosis import Clipping, Finding, diagnose
 from torch import Tensor, nn
 
 import carousel
+from carousel.diagnosis import Clipping, Finding, diagnose
 from carousel.flow import Flow
 from carousel.tasks import long_range
 from proof._cases import SEQUENCES, Built, Case, cases

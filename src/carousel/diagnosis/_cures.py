@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from carousel.diagnosis._finding import Finding
 from carousel.diagnosis._gates import keeping_of
 from carousel.diagnosis._subject import Subject
-from carousel.diagnosis.remedies import Remedy
+from carousel.diagnosis.remedies import (
+    CarryState,
+    Chrono,
+    Clipping,
+    Flossing,
+    ForgetBias,
+    Identity,
+    Orthogonal,
+    PascanuOmega,
+    Remedy,
+    StateDtype,
+    SwapToLSTM,
+    TruncationLength,
+)
 from carousel.flow import LayerFlow
 
 __all__ = ["CURES", "FITS", "MAKERS", "Maker", "cures_of", "remedies_for"]
@@ -62,7 +77,53 @@ FITS: dict[str, Callable[[LayerFlow], bool]] = {
     "lstm": _is_simple,
 }
 
-MAKERS: dict[str, Maker] = {}
+
+def _chrono(finding: Finding, subject: Subject) -> Remedy | None:
+    """It spreads the memory over all lags up to one, which somebody has to name."""
+    return None if subject.lag_steps is None else Chrono(finding.layer, max(2, subject.lag_steps))
+
+
+def _forget_bias(finding: Finding, subject: Subject) -> Remedy:
+    if subject.lag_steps is None:
+        return ForgetBias(finding.layer)
+    return ForgetBias.for_lag(finding.layer, max(2, subject.lag_steps))
+
+
+def _lstm(finding: Finding, subject: Subject) -> Remedy:
+    lag = subject.lag_steps
+    return SwapToLSTM(finding.layer, None if lag is None else max(2, lag))
+
+
+def _clipping(_: Finding, subject: Subject) -> Remedy:
+    return Clipping() if subject.clipping is None else Clipping().fitted(subject.clipping.norms)
+
+
+def _truncation_length(finding: Finding, subject: Subject) -> Remedy | None:
+    if subject.lag_steps is None:
+        return None
+    return TruncationLength(finding.layer, subject.lag_steps + 1)
+
+
+def _state_dtype(finding: Finding, subject: Subject) -> Remedy:
+    """The next wider one."""
+    layers = [subject.flow[finding.layer]] if finding.layer else subject.layers
+    wide = all(layer.dtype == torch.float32 for layer in layers)
+    return StateDtype(finding.layer, "float64" if wide else "float32")
+
+
+MAKERS: dict[str, Maker] = {
+    "carry-state": lambda finding, _: CarryState(finding.layer),
+    "chrono": _chrono,
+    "clipping": _clipping,
+    "flossing": lambda finding, _: Flossing(finding.layer),
+    "forget-bias": _forget_bias,
+    "identity": lambda finding, _: Identity(finding.layer),
+    "lstm": _lstm,
+    "omega": lambda finding, _: PascanuOmega(finding.layer),
+    "orthogonal": lambda finding, _: Orthogonal(finding.layer),
+    "state-dtype": _state_dtype,
+    "truncation-length": _truncation_length,
+}
 
 
 def cures_of(finding: Finding, subject: Subject) -> tuple[str, ...]:
