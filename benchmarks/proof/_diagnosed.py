@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import carousel
-from carousel.diagnosis import Clipping, Finding, diagnose
+from carousel.diagnosis import ClippingRecord, Finding, diagnose
 from carousel.flow import Flow
 from carousel.tasks import long_range
 from proof._cases import SEQUENCES, Built, Case, cases
@@ -64,7 +64,7 @@ def findings(case: Case, built: Built, flow: Flow) -> tuple[Finding, ...]:
     clipping = None
     if case.fault.clip_norm is not None:
         norms = tuple(islice(gradient_norms(case, built.model), CLIPPED_STEPS))
-        clipping = Clipping(case.fault.clip_norm, norms)
+        clipping = ClippingRecord(case.fault.clip_norm, norms)
     return diagnose(flow, lag=case.said_lag, clipping=clipping)
 
 

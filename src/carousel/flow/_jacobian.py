@@ -110,13 +110,13 @@ def frobenius(rows: Tensor) -> Tensor:
 
 
 def spectral(rows: Tensor) -> Tensor:
-    """The largest singular value, [R, B, S] -> [B]."""
-    matrices = rows.transpose(0, 1)
-    finite = matrices.isfinite().all(dim=(1, 2))
-    gram = torch.where(finite[:, None, None], matrices, 0.0)
-    gram = gram @ gram.transpose(1, 2)
-    largest: Tensor = torch.linalg.eigvalsh(gram)[:, -1].clamp(min=0).sqrt()
-    return torch.where(finite, largest, torch.nan)
+    """The largest singular value, [R, B, S] -> [B] float64."""
+    matrices = rows.transpose(0, 1).double()  # single precision leaves the squares too little room
+    size = matrices.abs().amax(dim=(1, 2))
+    usable = size.isfinite() & (size > 0)
+    unit = torch.where(usable[:, None, None], matrices / size[:, None, None], 0.0)
+    largest: Tensor = torch.linalg.eigvalsh(unit @ unit.mT)[:, -1].clamp(min=0).sqrt() * size
+    return torch.where(usable, largest, size)
 
 
 NORMS: dict[str, Norm] = {"spectral": spectral, "frobenius": frobenius}
