@@ -133,6 +133,33 @@ def test_any_number_of_threads_in_all_gradients(
 
 
 @pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        (("LSTM", True), Shape(steps=30, batch=60, hidden=300)),
+        (("LSTM peephole", False), Shape(steps=100, batch=1000, hidden=1)),
+    ],
+    ids=str,
+)
+def test_any_number_of_threads_where_torch_would_split_a_product(
+    kind: tuple[str, bool], shape: Shape
+) -> None:
+    """Sizes at which torch's own products and sums depend on its number of threads."""
+    run, before, found = drawn(kind, shape, torch.float32), torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            passed = native_forward(run, keep=True)
+            up = arriving(run, passed)
+            back = native_backward(run, passed, up, all_needed(run), totals="full")
+            found.append((passed, back))
+    finally:
+        torch.set_num_threads(before)
+    for passed, back in found[1:]:
+        assert_same_bits(passed, found[0][0], "forward")
+        assert_same_bits(back, found[0][1], "backward")
+
+
+@pytest.mark.parametrize(
     "shape", [shape for shapes in SHARED.values() for shape in shapes], ids=str
 )
 @each_family

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from carousel.cells import _native
 from carousel.cells._cell import Cell, State, Trajectory, Weights, never_truncated
-from carousel.cells._codes import ROWS_BY_TRANSPOSED, SUM_OF_ROWS, TRUNCATED
+from carousel.cells._codes import ROWS_BY_TRANSPOSED, ROWS_BY_WEIGHTS, SUM_OF_ROWS, TRUNCATED
 from carousel.cells._plain import d_peephole, trajectory_of
 from carousel.cells._run import INPUTS, Arriving, Gradients, Passed, Run, Totalling, norms_of
 
@@ -68,7 +68,7 @@ def native_forward(run: Run, keep: bool) -> Passed:
     gates, given, w_hh = None, {}, weights.w_hh
     if weights.w_hr is not None:
         gates = _with_first_product(run, _input_part(run))
-        w_hh, h_0 = w_hh @ weights.w_hr, h_0.new_zeros(batch, units)
+        w_hh, h_0 = by_weights(w_hh, weights.w_hr), h_0.new_zeros(batch, units)
     else:
         given = {"x": run.x, "w_ih": weights.w_ih, "b_ih": weights.b_ih}
         if keep and len(cell.gates) > 1:
@@ -83,7 +83,7 @@ def native_forward(run: Run, keep: bool) -> Passed:
         gates=gates, q=q, h=h, c=c, h_end=h_n, c_end=c_n,
     )  # fmt: skip
     if weights.w_hr is not None:
-        h, h_n = h @ weights.w_hr.T, h_n @ weights.w_hr.T
+        h, h_n = by_transposed(h, weights.w_hr), by_transposed(h_n, weights.w_hr)
     if not keep:
         return Passed(h, h_n, c_n)
     kept = None if cell.gates == ("h",) else gates
@@ -108,7 +108,7 @@ def native_backward(
         d_h, d_h_0, of_weights = projected.rest(run, passed, arriving, back.d_a.flatten(-2), needed)
         found |= of_weights
     if "peephole" in needed:
-        found["peephole"] = d_peephole(run, trajectory_of(run, passed), back.d_a)
+        found["peephole"] = d_peephole(run, trajectory_of(run, passed), back.d_a, added_up)
     if "h_0" in needed:
         found["h_0"] = d_h_0
     if "c_0" in needed and back.d_c_0 is not None:
@@ -208,7 +208,7 @@ def _flat(rows: Tensor) -> Tensor:
 
 def _with_first_product(run: Run, gates: Tensor) -> Tensor:
     """Add W_hh h_0 to each sequence's first step."""
-    first = run.h_0 @ run.weights.w_hh.T
+    first = by_transposed(run.h_0, run.weights.w_hh)
     flat = _flat(gates)
     flat.index_add_(0, _first_rows(run), first)
     return gates
@@ -240,11 +240,11 @@ class _Projected:
         m = run.cell.unprojected(trajectory_of(run, passed))
         inside = replace(
             arriving,
-            output=None if arriving.output is None else arriving.output @ w_hr,
-            h_n=None if arriving.h_n is None else arriving.h_n @ w_hr,
+            output=None if arriving.output is None else by_weights(arriving.output, w_hr),
+            h_n=None if arriving.h_n is None else by_weights(arriving.h_n, w_hr),
         )
         return _Projected(
-            m, m.new_zeros(len(run.h_0), m.shape[-1]), run.weights.w_hh @ w_hr, inside
+            m, m.new_zeros(len(run.h_0), m.shape[-1]), by_weights(run.weights.w_hh, w_hr), inside
         )
 
     def rest(
@@ -261,7 +261,7 @@ class _Projected:
 
     def totals(self, run: Run, arriving: Arriving, d_a: Tensor) -> tuple[Tensor, Tensor]:
         """dL/dh_t in total [.., P] and dL/dh_0 [B, P]: what arrives, and d_a_{t+1} W_hh."""
-        back = d_a @ run.weights.w_hh
+        back = by_weights(d_a, run.weights.w_hh)
         if run.truncated:
             back = torch.zeros_like(back)
         d_h_n = torch.zeros_like(run.h_0) if arriving.h_n is None else arriving.h_n
@@ -391,6 +391,18 @@ def by_transposed(rows: Tensor, weights: Tensor, bias: Tensor | None = None) -> 
     out = rows.new_empty(*rows.shape[:-1], len(weights))
     _multiply(ROWS_BY_TRANSPOSED, rows, weights, out, bias)
     return out
+
+
+def by_weights(rows: Tensor, weights: Tensor) -> Tensor:
+    """rows [.., K] @ weights [K, N], for each row: [.., N]."""
+    out = rows.new_empty(*rows.shape[:-1], weights.shape[-1])
+    _multiply(ROWS_BY_WEIGHTS, rows, weights, out)
+    return out
+
+
+def added_up(rows: Tensor) -> Tensor:
+    """The sum of all rows [.., N]: [N]."""
+    return sum_of_rows(rows.new_ones(rows.numel() // rows.shape[-1], 1), rows).squeeze(0)
 
 
 def sum_of_rows(left: Tensor, right: Tensor) -> Tensor:

@@ -185,12 +185,17 @@ def _sweep(run: Run, lin: Linearisation, arriving: Arriving) -> _Sweep:
     )
 
 
-def d_peephole(run: Run, trajectory: Trajectory, d_a: Tensor) -> Tensor:
+def d_peephole(
+    run: Run,
+    trajectory: Trajectory,
+    d_a: Tensor,
+    added_up: Callable[[Tensor], Tensor] = lambda rows: rows.sum(0),
+) -> Tensor:
     """What each gate saw of c times the gradient on its pre-activation, over all rows, [K, H]."""
     assert trajectory.c is not None
     assert trajectory.c_prev is not None
     rows = []
     for gate in run.cell.peepholes:
         seen = trajectory.c if gate == "o" else trajectory.c_prev
-        rows.append(_flat(d_a[..., run.cell.gates.index(gate), :] * seen).sum(0))
+        rows.append(added_up(_flat(d_a[..., run.cell.gates.index(gate), :] * seen)))
     return torch.stack(rows)
