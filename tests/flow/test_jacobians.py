@@ -13,6 +13,7 @@ from torch import nn
 
 import carousel
 from carousel.flow import LayerFlow
+from carousel.flow._horizon import horizon_of
 
 FLOAT64 = torch.float64
 PLAIN = [
@@ -269,3 +270,22 @@ def test_the_horizon_has_the_rate_of_the_largest_singular_value(kind: str, apart
     mean_over_directions = layer.jacobian_norms("frobenius").log10 * math.log(10)
     other = float(((mean_over_directions[63] - mean_over_directions[16]) / 47).mean())
     assert other != pytest.approx(expected, rel=apart), "here the two are not the same"
+
+
+@pytest.mark.parametrize("batch", [2, 3, 8, 32])
+def test_the_interval_covers_the_rate_where_sequences_differ(batch: int) -> None:
+    """Each sequence decays at a steady rate of its own, drawn around -0.1."""
+    generator, lags, trials = torch.Generator().manual_seed(batch), torch.arange(121.0), 200
+    covered = 0
+    for _ in range(trials):
+        rates = -0.1 + 0.1 * torch.randn(batch, generator=generator, dtype=torch.float64)
+        low, high = horizon_of(lags.double().unsqueeze(1) * rates).rate_interval
+        covered += low <= -0.1 <= high
+    assert covered / trials == pytest.approx(0.95, abs=0.05)
+
+
+def test_an_infinite_cell_state_is_not_too_short() -> None:
+    model, x = torch.nn.LSTM(3, 4), torch.randn(100, 2, 3)
+    start = (torch.zeros(1, 2, 4), torch.full((1, 2, 4), math.inf))
+    layer = carousel.measure(model, lambda: model(x, start)[0][-1].sum())["l0"]
+    assert layer.horizon().kind == "nonfinite"

@@ -91,7 +91,8 @@ def horizon(trace: Trace) -> Horizon:
 
     A state that was reset between calls ends the product there: a reset says nothing of the rate.
     """
-    finite = trace.trajectory.h.isfinite().all(dim=-1).all(dim=0)
+    states = [part for part in (trace.trajectory.h, trace.trajectory.c) if part is not None]
+    finite = torch.stack([part.isfinite().all(-1).all(0) for part in states]).all(0)
     if not bool(finite.any()):
         return Horizon("nonfinite", math.nan, (math.nan, math.nan), 0)
     unchanged = torch.where(trace.handed_over == 1, 1.0, torch.nan)
@@ -115,32 +116,43 @@ def horizon_of(log_norms: Tensor) -> Horizon:
     if 2 * left_out >= log_norms.shape[1]:
         first = (log_norms[:, reached_zero] == -math.inf).int().argmax(0)
         return Horizon("zero", -math.inf, (-math.inf, -math.inf), int(first.max()))
-    rates, spans = _window_rates(log_norms[:, ~reached_zero])
-    if not rates:
+    by_sequence = [each for each in map(_windows, log_norms[:, ~reached_zero].T) if each]
+    if not by_sequence:
         return Horizon("too short", math.nan, none, count - 1)
-    rate = sum(r * s for r, s in zip(rates, spans, strict=True)) / sum(spans)
-    margin = _margin(rates)
+    windows = [window for each in by_sequence for window in each]
+    rate, margin = _mean(windows), _margin([window.rate for window in windows])
+    if len(by_sequence) > 1:  # where sequences differ, their windows are no samples of one rate
+        margin = max(margin, _margin([_mean(each) for each in by_sequence]))
     interval = (rate - margin, rate + margin)
     kind: Kind = "decaying" if interval[1] < 0 else "growing" if interval[0] > 0 else "level"
     return Horizon(kind, rate, interval, count - 1, left_out)
 
 
-def _window_rates(log_norms: Tensor) -> tuple[list[float], list[int]]:
-    """Rates per step in windows of each sequence, and how many steps each window spans."""
-    rates: list[float] = []
-    spans: list[int] = []
-    for column in log_norms.T:
-        known = column[~column.isnan()].tolist()
-        first = min(len(known) // 4, 50)  # the transient, in which the rows turn
-        last = len(known) - 1
-        if last - first < LEAST_LAGS:
-            continue
-        windows = max(2, min(MOST_WINDOWS, (last - first) // LEAST_LAGS))
-        marks = [first + (last - first) * k // windows for k in range(windows + 1)]
-        for begin, end in pairwise(marks):
-            rates.append((known[end] - known[begin]) / (end - begin))
-            spans.append(end - begin)
-    return rates, spans
+@dataclass(frozen=True)
+class _Window:
+    rate: float  # per step
+    span: int  # steps
+
+
+def _windows(log_norms: Tensor) -> list[_Window]:
+    """The rates in windows of one sequence [L]; none where it is too short."""
+    known = log_norms[~log_norms.isnan()].tolist()
+    first = min(len(known) // 4, 50)  # the transient, in which the rows turn
+    last = len(known) - 1
+    if last - first < LEAST_LAGS:
+        return []
+    count = max(2, min(MOST_WINDOWS, (last - first) // LEAST_LAGS))
+    marks = [first + (last - first) * k // count for k in range(count + 1)]
+    return [
+        _Window((known[end] - known[begin]) / (end - begin), end - begin)
+        for begin, end in pairwise(marks)
+    ]
+
+
+def _mean(windows: list[_Window]) -> float:
+    return sum(window.rate * window.span for window in windows) / sum(
+        window.span for window in windows
+    )
 
 
 def _margin(rates: list[float]) -> float:
