@@ -220,6 +220,16 @@ def test_layers_of_one_module_are_cured_together() -> None:
     assert len(names) == len(set(names))
 
 
+def test_remarks_are_no_reason_to_train() -> None:
+    model = adder(lambda *sizes: nn.LSTM(*sizes, num_layers=2))
+    Chrono("rnn.l0", 500).apply(model)  # reaches the lag, so that l1 need not
+    found = cure(model, steps=4, most=1)
+    told = carousel.diagnose(found.flow, LAG)
+    assert ("vanishing", "info") in {(each.rule, each.severity) for each in told}
+    assert "vanishing" not in {each.rule for each in found.findings}
+    assert all(each.severity != "info" for each in found.findings)
+
+
 def test_modules_that_are_all_ill_are_cured_together_and_healthy_layers_left_alone() -> None:
     torch.manual_seed(0)
     net = nn.ModuleDict({"a": nn.GRU(2, 8), "b": nn.GRU(8, 8)})
@@ -283,6 +293,20 @@ def test_a_cell_that_is_the_model_and_one_inside_are_told_apart() -> None:
         assert all(map(torch.equal, pasted, cell.state_dict().values()))
         assert not all(map(torch.equal, pasted, begun.values()))
         cell.load_state_dict(begun)
+
+
+def test_a_cell_is_not_swapped_for_another() -> None:
+    cell, x = nn.RNNCell(2, 8), data()[0]
+
+    def loss() -> Tensor:
+        h = None
+        for x_t in x:
+            h = cell(x_t, h)
+        return h.sum()
+
+    names = {each.name for each in chosen(carousel.measure(cell, loss))}
+    assert "identity" in names
+    assert "lstm" not in names
 
 
 def test_a_cell_that_is_the_model_is_cured() -> None:

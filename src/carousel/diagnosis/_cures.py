@@ -71,12 +71,17 @@ def _is_simple(layer: LayerFlow) -> bool:
     return layer.trace.cell.derived and len(layer.trace.cell.gates) == 1
 
 
+def _is_simple_and_no_cell(layer: LayerFlow) -> bool:
+    """The state of an LSTMCell is (h, c), which the loop that calls the cell would have to know."""
+    return _is_simple(layer) and path_and_suffix(layer.name)[1] is not None
+
+
 # Which layers a remedy can be applied to at all, where not to every one.
 FITS: dict[str, Callable[[LayerFlow], bool]] = {
     "chrono": _has_keeping_bias,
     "forget-bias": _has_forget_bias,
     "identity": _is_simple,
-    "lstm": _is_simple,
+    "lstm": _is_simple_and_no_cell,
 }
 
 
