@@ -126,11 +126,14 @@ def test_a_cure_leaves_with_0_and_the_lines_to_paste(here: Path) -> None:
     assert done.exit_code == 0, done.output
     said = " ".join(done.stdout.split())
     assert "Remedies for fixnets:sick" in said
+    assert "ERROR vanishing · as it came · rnn.l0" in said
+    assert "WARNING forget-gate-default · as it came · rnn.l0" in said
     assert "What was tried" in said
-    assert "carousel.init." in said
+    assert said.count("carousel.init.") == 1  # the lines of the remedy that was proved
     assert "Adam (learning rate 0.003) on the one batch" in said
     html = page.read_text(encoding="utf-8")
     assert "<pre><code>import carousel" in html
+    assert '<li class="finding error">' in html
     assert "What was tried" in html
     assert "Side by side" in html
     assert "<script" not in html
@@ -150,6 +153,8 @@ def test_where_nothing_helps_it_leaves_with_1(here: Path) -> None:
     assert done.exit_code == 1, done.output
     assert "No remedy was kept" in done.stdout
     assert "to paste" not in done.stdout
+    assert "ERROR  vanishing · rnn.l0" in done.stdout
+    assert "Try chrono" in done.stdout
 
 
 def test_json_is_all_there_is_on_standard_output(here: Path) -> None:
@@ -165,7 +170,13 @@ def test_json_is_all_there_is_on_standard_output(here: Path) -> None:
     )
     found = json.loads(done.stdout)
     assert done.returncode == (found["best"] is None)
-    assert found["schema"] == 1
+    assert found["schema"] == 2
+    assert [(each["rule"], each["severity"]) for each in found["findings"]] == [
+        ("vanishing", "error"),
+        ("forget-gate-default", "warning"),
+    ]
+    assert found["findings"][0]["remedies"][0]["name"] == "chrono"
+    assert found["findings"][0]["evidence"][-1]["name"]
     assert found["lag_steps"] == 20
     assert found["training"] == "12 steps of the training step that was given"
     (tried,) = found["tried"]

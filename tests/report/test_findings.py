@@ -17,6 +17,7 @@ from torch import nn
 import carousel
 from carousel import CarouselError
 from carousel.diagnosis import Applied, Finding, Remedy
+from carousel.diagnosis.remedies import Chrono, ForgetBias, Orthogonal
 from carousel.report import Report, tally
 
 SENTENCE = "The gradient is 10^-29 of it <b>[red]\x1b[2J."
@@ -102,6 +103,24 @@ def test_the_terminal_shows_severity_sentence_numbers_and_code() -> None:
     assert "    carousel.init.chrono_(model, 200)\n" in text
     assert "\x1b" not in text
     assert "[red]" in text
+
+
+def test_the_terminal_shows_the_code_of_the_first_remedy_only_and_once() -> None:
+    other = replace(FINDING, severity="warning", rule="forget-gate-default")
+    first = replace(FINDING, remedies=(Cure("l0"), Orthogonal("l0"), ForgetBias("l0")))
+    text = printed(reported(first, other))
+    assert text.count("carousel.init") == 1
+    assert "Or else: orthogonal, forget-bias.\n" in text
+    assert text.count("Try chrono: Sets the biases.") == 1
+    assert text.count("Try chrono, as above.") == 1
+
+
+def test_a_line_of_code_is_not_wrapped_and_has_no_blanks_at_its_end() -> None:
+    text = printed(reported(replace(FINDING, remedies=(Chrono("l0", 200),))), width=40)
+    assert (
+        "\n\n    carousel.init.chrono_(model, 200, torch.Generator().manual_seed(0), "
+        'layer="l0")\n' in text
+    )
 
 
 @pytest.mark.parametrize("width", [40, 100])

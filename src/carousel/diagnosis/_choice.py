@@ -1,77 +1,77 @@
-"""Which remedies could help a model whose flow was measured, and which of them to try first."""
+"""Which of the remedies that findings bring to try on a model, and in which order."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from carousel._errors import CarouselError
-from carousel.diagnosis._judgement import LEAST_GAIN, power
+from carousel.diagnosis._finding import Finding
 from carousel.diagnosis._trial import copied
-from carousel.diagnosis.remedies import (
-    CarryState,
-    Chrono,
-    Clipping,
-    Flossing,
-    ForgetBias,
-    Identity,
-    Orthogonal,
-    PascanuOmega,
-    Remedy,
-    StateDtype,
-    SwapToLSTM,
-)
-from carousel.diagnosis.remedies._places import path_and_suffix
+from carousel.diagnosis.remedies import Remedy
+from carousel.diagnosis.remedies._places import path_and_suffix, without_number
 from carousel.flow import Flow, LayerFlow, measure
 
-__all__ = ["Trouble", "folds_over", "promises", "remedies_for", "troubles"]
-
-Kind = Literal["fading", "growing", "narrow", "reset"]
-NARROW = (torch.float16, torch.bfloat16)
+__all__ = ["candidates", "folds_over", "promises"]
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """What keeps a layer from the lag."""
+def candidates(
+    findings: Sequence[Finding], flow: Flow, *, trained: bool = False
+) -> tuple[Remedy, ...]:
+    """The remedies of the findings in their order, each once.
 
-    kind: Kind
-    layer: str
-    cell: str
-    sentence: str
+    Where all layers of a module have a finding, its remedy is one for the module, and where all
+    layers of the flow have it, one for the model.
 
-
-def troubles(flow: Flow, lag_steps: int) -> tuple[Trouble, ...]:
-    """What stands between each layer and the lag.
-
-    A gradient fades where the horizon is shorter than the lag: over the lag it loses more than a
-    factor e. It grows where it gains as much.
+    Args:
+        findings: of this flow, the worst first.
+        flow: that was diagnosed.
+        trained: the weights are worth keeping: only remedies that keep them.
     """
-    return tuple(
-        Trouble(kind, layer.name, layer.kind, sentence)
-        for layer in flow.layers.values()
-        for kind, sentence in _of_layer(layer, lag_steps)
-    )
+    chosen: list[Remedy] = []
+    for finding in findings:
+        for own in finding.remedies:
+            remedy = _common(own, finding, findings, flow)
+            if (remedy.keeps_weights or not trained) and not _covered(remedy, chosen):
+                chosen.append(remedy)
+    return tuple(chosen)
 
 
-def _of_layer(layer: LayerFlow, lag_steps: int) -> list[tuple[Kind, str]]:
-    found: list[tuple[Kind, str]] = []
-    horizon, folds = layer.horizon(), folds_over(layer, lag_steps)
-    said = f"over {lag_steps} steps the gradient changes by a factor of {power(folds)}. {horizon}"
-    if folds < -LEAST_GAIN:
-        found.append(("fading", said))
-    if folds > LEAST_GAIN or horizon.kind == "nonfinite":
-        found.append(("growing", said))
-    if found and layer.dtype in NARROW:
-        found.append(("narrow", f"the state is in {str(layer.dtype).removeprefix('torch.')}."))
-    handed = layer.trace.handed_over
-    if len(handed) and bool((handed == 0).all(-1).any()):
-        found.append(("reset", "the state is set to zero between calls of one backward pass."))
-    return found
+def _common(remedy: Remedy, finding: Finding, findings: Sequence[Finding], flow: Flow) -> Remedy:
+    """The remedy for all layers that have the finding, where one name stands for them."""
+    if not remedy.layer:
+        return remedy
+    alike = [other for other in findings if other.rule == finding.rule]
+    ill = {without_number(other.layer) for other in alike}
+    treated = {
+        without_number(other.layer)
+        for other in alike
+        if any(_same(remedy, each) for each in other.remedies)
+    }
+    known = {without_number(name) for name in flow}
+    paths = {path_and_suffix(name)[0] for name in treated}
+    if ill == known and len(paths) > 1:
+        return replace(remedy, layer="")
+    path, _ = path_and_suffix(finding.layer)
+    module = {name for name in known if path_and_suffix(name)[0] == path}
+    if len(module) > 1 and module <= treated:
+        return replace(remedy, layer=path)
+    return replace(remedy, layer=without_number(remedy.layer))
+
+
+def _same(one: Remedy, other: Remedy) -> bool:
+    """Whether two remedies differ in nothing but the layer."""
+    return replace(one, layer="") == replace(other, layer="")
+
+
+def _covered(remedy: Remedy, chosen: Sequence[Remedy]) -> bool:
+    """Whether the same remedy was chosen already, for this layer, its module or the model."""
+    wider = (remedy.layer, path_and_suffix(remedy.layer)[0], "")
+    return any(each.layer in wider and _same(each, remedy) for each in chosen)
 
 
 def folds_over(layer: LayerFlow, lag_steps: int) -> float:
@@ -86,92 +86,6 @@ def folds_over(layer: LayerFlow, lag_steps: int) -> float:
     return float(layer.reach(lag_steps).nanmedian()) * math.log(10)
 
 
-Maker = Callable[[str, int], Remedy]
-
-
-def _lstm_for_lag(layer: str, lag: int) -> Remedy:
-    return SwapToLSTM(layer, max(2, lag))
-
-
-def _chrono(layer: str, lag: int) -> Remedy:
-    return Chrono(layer, max(2, lag))
-
-
-def _forget_bias(layer: str, lag: int) -> Remedy:
-    return ForgetBias.for_lag(layer, max(2, lag))
-
-
-def _orthogonal(layer: str, _: int) -> Remedy:
-    return Orthogonal(layer)
-
-
-def _identity(layer: str, _: int) -> Remedy:
-    return Identity(layer)
-
-
-def _omega(layer: str, _: int) -> Remedy:
-    return PascanuOmega(layer)
-
-
-def _flossing(layer: str, _: int) -> Remedy:
-    return Flossing(layer)
-
-
-def _clipping(_: str, __: int) -> Remedy:
-    return Clipping()
-
-
-def _wider(layer: str, _: int) -> Remedy:
-    return StateDtype(layer)
-
-
-def _carry(layer: str, _: int) -> Remedy:
-    return CarryState(layer)
-
-
-# By the trouble and the cell; "" is every other cell. An LSTM's variants are found by their gates.
-TABLE: dict[tuple[Kind, str], tuple[Maker, ...]] = {
-    ("fading", "forget gate"): (_chrono, _forget_bias, _flossing, _omega),
-    ("fading", "GRU"): (_chrono, _flossing, _omega),
-    ("fading", "RNN tanh"): (_lstm_for_lag, _identity, _orthogonal, _flossing, _omega),
-    ("fading", "RNN relu"): (_identity, _orthogonal, _flossing, _omega),
-    ("fading", ""): (_orthogonal, _flossing, _omega),
-    ("growing", "RNN tanh"): (_orthogonal, _identity, _lstm_for_lag, _clipping, _flossing, _omega),
-    ("growing", "RNN relu"): (_identity, _orthogonal, _clipping, _flossing, _omega),
-    ("growing", ""): (_orthogonal, _clipping, _flossing, _omega),
-    ("narrow", ""): (_wider,),
-    ("reset", ""): (_carry,),
-}
-
-
-def remedies_for(
-    found: tuple[Trouble, ...], lag_steps: int, *, trained: bool = False
-) -> tuple[Remedy, ...]:
-    """The remedies of the table, each once; for trained weights those alone that keep them."""
-    remedies: dict[Remedy, None] = {}
-    for kind in ("reset", "narrow", "growing", "fading"):
-        for family in dict.fromkeys(_family(each) for each in found if each.kind == kind):
-            own = [each for each in found if each.kind == kind and _family(each) == family]
-            makers = TABLE.get((kind, family)) or TABLE[kind, ""]
-            for make in makers:
-                remedies[make(_common(own), lag_steps)] = None
-    return tuple(each for each in remedies if each.keeps_weights or not trained)
-
-
-def _family(trouble: Trouble) -> str:
-    if trouble.cell in ("LSTM", "LSTM peephole", "LSTM cifg", "LSTM nig", "LSTM nog"):
-        return "forget gate"
-    return trouble.cell
-
-
-def _common(found: list[Trouble]) -> str:
-    """One name for all layers that have a trouble: their own, their module's, or "" for all."""
-    if len(found) == 1:
-        return found[0].layer.partition("#")[0]
-    paths = {path_and_suffix(each.layer)[0] for each in found}
-    return paths.pop() if len(paths) == 1 else ""
-
-
 def promises(
     model: nn.Module,
     batch: Any,
@@ -184,7 +98,7 @@ def promises(
     What can be known without training comes first: for a remedy of the model the flow is measured
     with it applied, and the one comes first whose horizon is the longest, or with which the
     gradient grows the least. Those that cannot be measured, or give no rate, come behind them, and
-    last those of the training loop, in the order of the table.
+    last those of the training loop, in the order of the findings.
     """
     known: list[tuple[float, int, Remedy]] = []
     unknown = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -23,6 +24,7 @@ from carousel.diagnosis.remedies import (
     SwapToLSTM,
     TruncationLength,
 )
+from carousel.diagnosis.remedies._places import THE_MODEL, path_and_suffix
 from carousel.flow import LayerFlow
 
 __all__ = ["CURES", "FITS", "MAKERS", "Maker", "cures_of", "remedies_for"]
@@ -30,14 +32,14 @@ __all__ = ["CURES", "FITS", "MAKERS", "Maker", "cures_of", "remedies_for"]
 Maker = Callable[[Finding, Subject], Remedy | None]  # None where it does not fit the layer
 
 CURES: dict[str, tuple[str, ...]] = {
-    "nonfinite": ("clipping", "state-dtype"),
+    "nonfinite": ("clipping", "state-dtype", "orthogonal", "identity"),
     "axes": (),
     "padding": (),
     "truncation": ("truncation-length",),
     "carry": ("carry-state",),
     "injected-only": ("carry-state",),
-    "vanishing": ("chrono", "forget-bias", "orthogonal", "identity", "lstm", "omega", "flossing"),
-    "growing": ("clipping", "orthogonal", "flossing"),
+    "vanishing": ("chrono", "forget-bias", "orthogonal", "identity", "lstm", "flossing", "omega"),
+    "growing": ("clipping", "orthogonal", "identity", "lstm", "flossing", "omega"),
     "forget-gate-default": ("chrono", "forget-bias"),
     "contraction": ("orthogonal", "identity", "lstm"),
     "saturated": ("chrono", "forget-bias", "orthogonal"),
@@ -69,12 +71,17 @@ def _is_simple(layer: LayerFlow) -> bool:
     return layer.trace.cell.derived and len(layer.trace.cell.gates) == 1
 
 
+def _is_simple_and_no_cell(layer: LayerFlow) -> bool:
+    """The state of an LSTMCell is (h, c), which the loop that calls the cell would have to know."""
+    return _is_simple(layer) and path_and_suffix(layer.name)[1] is not None
+
+
 # Which layers a remedy can be applied to at all, where not to every one.
 FITS: dict[str, Callable[[LayerFlow], bool]] = {
     "chrono": _has_keeping_bias,
     "forget-bias": _has_forget_bias,
     "identity": _is_simple,
-    "lstm": _is_simple,
+    "lstm": _is_simple_and_no_cell,
 }
 
 
@@ -139,4 +146,12 @@ def remedies_for(finding: Finding, subject: Subject) -> tuple[Remedy, ...]:
     """The remedies of a finding that can be made, in the order of the table."""
     makers = [MAKERS[name] for name in cures_of(finding, subject) if name in MAKERS]
     made = [maker(finding, subject) for maker in makers]
-    return tuple(remedy for remedy in made if remedy is not None)
+    return tuple(_placed(remedy, subject) for remedy in made if remedy is not None)
+
+
+def _placed(remedy: Remedy, subject: Subject) -> Remedy:
+    """A cell that is the model itself goes by another name than one at ``model.cell``."""
+    if not remedy.layer or path_and_suffix(remedy.layer)[1] is not None:
+        return remedy
+    bare = subject.flow[remedy.layer].trace.path == ""
+    return replace(remedy, layer=THE_MODEL) if bare else remedy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,17 +11,22 @@ from torch import Tensor, nn
 
 from carousel._errors import CarouselError
 from carousel.diagnosis._adam import LEARNING_RATE, adam_on
-from carousel.diagnosis._choice import Trouble, folds_over, promises, remedies_for, troubles
-from carousel.diagnosis._judgement import LEAST_GAIN
+from carousel.diagnosis._choice import candidates, folds_over, promises
+from carousel.diagnosis._diagnose import diagnose
+from carousel.diagnosis._finding import Finding
 from carousel.diagnosis._outcome import Outcome
 from carousel.diagnosis._trial import TrainStep
 from carousel.diagnosis._verify import Proof
 from carousel.diagnosis.remedies import Applied, Remedy
+from carousel.diagnosis.rules._vanishing import LITTLE_LEFT
 from carousel.flow import Flow, measure
 
 __all__ = ["Cure", "Refused", "fix"]
 
 MOST = 4  # remedies that are tried; each takes as long as the training itself
+# What is wrong beside the way back in time: the data, the steps of the optimizer, and the way down
+# through a stack. It is shown, and by itself is no reason to train anything.
+BESIDE_THE_LAG = frozenset({"padding", "clipping", "starved"})
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Cure:
         lag_steps: the lag that it was held against.
         lag_given: whether somebody named it; else it is the longest that the batch has.
         training: the training step, in words.
-        troubles: what was wrong; () where nothing was.
+        findings: of ``diagnose`` for this lag, errors and warnings; () where nothing was wrong.
         outcomes: of the remedies that were tried, in their order.
         refused: those that could not be tried.
         best: the kept outcome that is best; None where no remedy was kept.
@@ -51,7 +57,7 @@ class Cure:
     lag_steps: int
     lag_given: bool
     training: str
-    troubles: tuple[Trouble, ...]
+    findings: tuple[Finding, ...]
     outcomes: tuple[Outcome, ...] = ()
     refused: tuple[Refused, ...] = ()
     best: Outcome | None = None
@@ -59,8 +65,8 @@ class Cure:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing was wrong."""
-        return not self.troubles
+        """Whether nothing that was found bears on the lag."""
+        return all(finding.rule in BESIDE_THE_LAG for finding in self.findings)
 
     @property
     def cured(self) -> bool:
@@ -83,11 +89,14 @@ class Cure:
         if self.best is None:
             tried = ", ".join(each.remedy.name for each in self.outcomes) or "none"
             return f"No remedy was kept for a lag of {lag}. Tried: {tried}."
-        better = "with it the gradient reaches" if self.cured else "it does not yet reach"
-        return f"{self.best.remedy.name} is kept: {better} back over {lag}. {self.best.reason}."
+        reaches_back = "reaches" if self.cured else "does not yet reach"
+        return (
+            f"{self.best.remedy.name} is kept: with it the gradient {reaches_back} back over "
+            f"{lag}; {self.best.reason}."
+        )
 
     def __str__(self) -> str:
-        parts = [f"{each.layer}: {each.kind}, {each.sentence}" for each in self.troubles]
+        parts = [str(finding) for finding in self.findings]
         parts += [str(outcome) for outcome in self.outcomes]
         parts += [f"{each.remedy.name} was not tried: {each.reason}" for each in self.refused]
         parts += [self.summary]
@@ -132,15 +141,15 @@ def fix(  # noqa: PLR0913 - each changes what is tried, and all have a name at t
         raise CarouselError(f"Expected most to be a whole number from 1 on, got {most!r}.")
     flow = measure(model, batch, loss_fn)
     lag_steps = _lag(flow, lag)
-    found = troubles(flow, lag_steps)
+    found = tuple(each for each in diagnose(flow, lag_steps) if each.severity != "info")
     training = "the training step that was given"
     if train_step is None:
         train_step = adam_on(batch, loss_fn)
         training = f"Adam (learning rate {LEARNING_RATE:g}) on the one batch that was given"
     story = Cure(flow, lag_steps, lag is not None, f"{steps} steps of {training}", found)
-    if not found:
+    if story.healthy:
         return story
-    remedies = remedies_for(found, lag_steps, trained=trained)
+    remedies = candidates(found, flow, trained=trained)
     proof = Proof(model, train_step, steps, lag=lag_steps, seed=seed, trained=trained)
     if progress is not None:
         tell = progress
@@ -164,7 +173,7 @@ def fix(  # noqa: PLR0913 - each changes what is tried, and all have a name at t
         lag_steps=lag_steps,
         lag_given=lag is not None,
         training=story.training,
-        troubles=found,
+        findings=found,
         outcomes=tuple(outcomes),
         refused=tuple(refused),
         best=best,
@@ -173,11 +182,11 @@ def fix(  # noqa: PLR0913 - each changes what is tried, and all have a name at t
 
 
 def reaches(outcome: Outcome, lag_steps: int) -> bool:
-    """Whether the horizon is as long as the lag after the training.
+    """Whether enough is left at the lag after the training, by the threshold of "vanishing".
 
     A gradient that grows reaches back too: whether it does harm is for the loss to say.
     """
-    return folds_over(outcome.after.last.layer(outcome.layer), lag_steps) >= -LEAST_GAIN
+    return folds_over(outcome.after.last.layer(outcome.layer), lag_steps) >= math.log(LITTLE_LEFT)
 
 
 def _lag(flow: Flow, lag: int | None) -> int:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from carousel._errors import CarouselError
 from carousel.diagnosis._random import seeded
 from carousel.diagnosis.remedies import Remedy
+from carousel.diagnosis.remedies._places import THE_MODEL
 from carousel.diagnosis.remedies._stepping import before_each_step
 from carousel.diagnosis.remedies._undo import Undo
 from carousel.flow import Flow, LayerFlow, described, watch
@@ -47,7 +48,7 @@ class Reading:
 
     def layer(self, name: str) -> LayerFlow:
         """A layer by its name; of a module's layers or of several calls the slowest; "": of all."""
-        if not name:
+        if name in ("", THE_MODEL):
             return self.flow.slowest
         if name in self.flow.layers:
             return self.flow[name]

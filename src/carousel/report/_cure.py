@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from carousel.diagnosis import Cure, Outcome, Reading, Trial
+from carousel.diagnosis import Cure, Finding, Outcome, Reading, Trial
 from carousel.flow import Flow, Horizon
+from carousel.report._findings import finding_summaries
 from carousel.report._report import Report
 from carousel.report._schema import DataTable
 
 __all__ = ["cure_json", "cure_report"]
 
-SCHEMA = 1  # of the JSON; raised whenever a field changes its name or its meaning
+SCHEMA = 2  # of the JSON; raised whenever a field changes its name or its meaning
 
 
 def cure_report(cure: Cure, title: str) -> Report:
     """A report: the table of what was tried, the lines to paste, and both flows side by side."""
     flows: Flow | dict[str, Flow] = cure.flow
+    findings: Sequence[Finding] | dict[str, Sequence[Finding]] = cure.findings
     if cure.best is not None:
+        findings = {"as it came": cure.findings}
         flows = {
+            "as it came": cure.flow,
             "without": cure.best.before.last.flow,
             f"with {cure.best.remedy.name}": cure.best.after.last.flow,
         }
@@ -29,6 +35,7 @@ def cure_report(cure: Cure, title: str) -> Report:
         title=title,
         summary=cure.summary,
         facts={"Lag": f"{cure.lag_steps} steps", "Each trial": cure.training},
+        findings=findings,
         tables=_tables(cure),
         code=cure.code,
     )
@@ -36,12 +43,14 @@ def cure_report(cure: Cure, title: str) -> Report:
 
 def _tables(cure: Cure) -> tuple[DataTable, ...]:
     tables = []
-    if cure.troubles:
-        wrong = tuple((each.layer, str(each.kind), each.sentence) for each in cure.troubles)
-        tables.append(DataTable("What stands in the way", ("layer", "trouble", "evidence"), wrong))
     if cure.outcomes:
-        header = ("remedy", "at", "horizon", f"gradient at lag {cure.lag_steps}", "loss", "verdict")
+        header = ("remedy", "at", "horizon", f"gradient at lag {cure.lag_steps}", "loss")
         tables.append(DataTable("What was tried", header, _rows(cure)))
+        verdicts = tuple(
+            (each.remedy.name, "kept" if each.kept else "reverted", each.reason)
+            for each in cure.outcomes
+        )
+        tables.append(DataTable("What came of it", ("remedy", "verdict", "because"), verdicts))
     if cure.refused:
         rows = tuple((each.remedy.name, each.reason) for each in cure.refused)
         tables.append(DataTable("What could not be tried", ("remedy", "reason"), rows))
@@ -56,11 +65,7 @@ def _rows(cure: Cure) -> tuple[tuple[str, ...], ...]:
             if row.training == "without" and number > 0:
                 continue
             name = "none" if row.training == "without" else outcome.remedy.name
-            last = row is outcome.rows[-1] or row.moment == f"step {outcome.after.last.step}"
-            verdict = ""
-            if row.training == "with" and last:
-                verdict = f"{'kept' if outcome.kept else 'reverted'}: {outcome.reason}"
-            rows.append((name, row.moment, row.horizon, row.at_lag, row.loss, verdict))
+            rows.append((name, row.moment, row.horizon, row.at_lag, row.loss))
     return tuple(rows)
 
 
@@ -75,10 +80,7 @@ def cure_json(cure: Cure, title: str) -> str:
         "training": cure.training,
         "healthy": cure.healthy,
         "cured": cure.cured,
-        "troubles": [
-            {"layer": each.layer, "kind": each.kind, "sentence": each.sentence}
-            for each in cure.troubles
-        ],
+        "findings": [asdict(finding) for finding in finding_summaries(cure.findings)],
         "tried": [_outcome(outcome) for outcome in cure.outcomes],
         "refused": [{"remedy": each.remedy.name, "reason": each.reason} for each in cure.refused],
         "best": None if cure.best is None else cure.best.remedy.name,

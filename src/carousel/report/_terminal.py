@@ -13,6 +13,7 @@ from carousel.report._schema import (
     FindingSummary,
     FlowSummary,
     LayerSummary,
+    RemedySummary,
     ReportData,
 )
 from carousel.report._words import (
@@ -37,7 +38,6 @@ __all__ = ["print_report"]
 MOST_CHARTS = 8  # layers of one flow that get a chart of their own
 MOST_FAULTS = 10
 MOST_FINDINGS = 12
-MOST_REMEDIES = 3  # of one finding; the code of the first is shown
 COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 ROWS = 12  # of a chart
 WIDEST = 120  # columns; beyond that a chart gets no better
@@ -72,7 +72,9 @@ class _Printer:
             self.say(data.summary, "bold")
         self.faults(data.faults)
         for flow in data.flows:
-            self.findings(findings_told(flow.findings, data.faults), flow.name)
+            told = findings_told(flow.findings, data.faults)
+            # Where a remedy was proved already, its lines alone are to be pasted.
+            self.findings(told, flow.name, remedies=not data.code)
         for table in data.tables:
             self.table(table)
         self.code(data.code)
@@ -132,10 +134,13 @@ class _Printer:
         self.gap()
         self.say("The change, to paste:", "bold")
         for line in code.splitlines():
-            self.console.print(self.text(line), soft_wrap=True)
+            self.line(line)
 
-    def findings(self, findings: tuple[FindingSummary, ...], flow_name: str) -> None:
+    def findings(
+        self, findings: tuple[FindingSummary, ...], flow_name: str, *, remedies: bool
+    ) -> None:
         """What was diagnosed, the worst first: sentence, numbers, and what to do."""
+        told: set[RemedySummary] = set()
         for finding in findings[:MOST_FINDINGS]:
             self.gap()
             where = " · ".join(part for part in (finding.rule, flow_name, finding.layer) if part)
@@ -144,16 +149,26 @@ class _Printer:
             self.console.print(heading.append_text(self.text(f"  {where}", "bold")))
             self.say(finding.sentence, "" if finding.severity == "info" else "bold")
             self.say(evidence_in_short(finding), "dim")
-            for remedy in finding.remedies[:MOST_REMEDIES]:
-                self.say(f"Try {remedy.name}: {remedy.sentence}")
-            for line in finding.remedies[0].code.splitlines() if finding.remedies else ():
-                self.say(f"    {line}", "cyan")
+            if remedies:
+                self.remedies(finding.remedies, told)
         if len(findings) > MOST_FINDINGS:
             self.gap()
             self.say(
                 f"{len(findings) - MOST_FINDINGS} more findings stand in the HTML report, and in "
                 "the JSON."
             )
+
+    def remedies(self, remedies: tuple[RemedySummary, ...], told: set[RemedySummary]) -> None:
+        """The first remedy with its code, unless ``told`` has it already; the others by name."""
+        if not remedies:
+            return
+        first, *others = remedies
+        self.say(f"Try {first.name}{', as above.' if first in told else f': {first.sentence}'}")
+        for line in () if first in told else first.code.splitlines():
+            self.line(f"    {line}".rstrip(), "cyan")
+        if others:
+            self.say(f"Or else: {', '.join(remedy.name for remedy in others)}.")
+        told.add(first)
 
     def flow(self, flow: FlowSummary) -> None:
         """The layers of one flow."""
@@ -190,6 +205,10 @@ class _Printer:
     def say(self, sentence: str, style: str = "") -> None:
         """A paragraph, wrapped at the width of the terminal."""
         self.console.print(self.text(sentence, style))
+
+    def line(self, code: str, style: str = "") -> None:
+        """A line of code, never wrapped: it is there to be copied."""
+        self.console.print(self.text(code, style), soft_wrap=True)
 
     def chart(self, lines: tuple[Line, ...]) -> None:
         """A chart, whose rows must not be wrapped, and its legend."""

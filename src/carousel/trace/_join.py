@@ -83,6 +83,7 @@ def join_layer(timeline: list[Call], places: Places, layer: int, direction: int)
         cut_states=cut_states(timeline, (0, *boundaries)),
         notes=_notes(timeline, boundaries, handed_over),
         unbatched=first.layout.unbatched,
+        path=first.name,
     )
 
 

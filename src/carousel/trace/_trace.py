@@ -44,6 +44,7 @@ class Trace:
     cut_states: Mapping[int, str]  # step before which of the state was detached: "h", "c", "hc"
     notes: tuple[str, ...]  # what altered the gradient or limits what was seen
     unbatched: bool = False  # whether the module's input had no axis for the batch
+    path: str | None = None  # of the module, "" for the model itself; None where there is none
 
     @property
     def valid(self) -> Tensor:

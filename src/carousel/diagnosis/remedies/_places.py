@@ -11,9 +11,19 @@ from torch import Tensor, nn
 from carousel._errors import CarouselError
 from carousel.trace import find_recurrent, spec_of
 
-__all__ = ["Place", "expression", "layers_of", "path_and_suffix", "places_of"]
+__all__ = [
+    "THE_MODEL",
+    "Place",
+    "expression",
+    "layers_of",
+    "path_and_suffix",
+    "places_of",
+    "without_number",
+]
 
-BARE_CELL = "cell"  # what a flow calls a cell that is the whole model
+BARE_CELL = "cell"  # what a flow calls a cell that is the whole model, as one at `model.cell`
+# What a remedy calls it, so that its code can tell both apart; a path has no blank.
+THE_MODEL = "the model"
 
 SUFFIX = re.compile(r"l\d+(_reverse)?")
 CALL_NUMBER = re.compile(r"#\d+$")  # of one of several unrelated calls of a module
@@ -31,7 +41,7 @@ class Place:
     def name(self) -> str:
         """The place in words."""
         parts = [part for part in (self.path, self.suffix) if part]
-        return ".".join(parts) or "the model"
+        return ".".join(parts) or THE_MODEL
 
     def parameters(self) -> list[Tensor]:
         """Those of the layers that are meant. A cell's have no suffix: all of them are."""
@@ -49,7 +59,8 @@ def places_of(model: nn.Module, layer: str, unfit: Callable[[nn.Module], str]) -
     Args:
         model: that holds the layer.
         layer: "encoder.lstm.l0" for one layer in one direction, "encoder.lstm" for all layers of a
-            module, "" for every recurrent module that the remedy fits.
+            module, "the model" for a cell that is the model itself, "" for every recurrent module
+            that the remedy fits.
         unfit: why a module cannot have the remedy, "" where it can.
 
     Raises:
@@ -66,7 +77,7 @@ def places_of(model: nn.Module, layer: str, unfit: Callable[[nn.Module], str]) -
                 f"The remedy fits no recurrent module of {type(model).__name__}: {reasons}."
             )
         return fitting
-    place = _place(found, CALL_NUMBER.sub("", layer))
+    place = _place(found, without_number(layer))
     if place is None:
         raise CarouselError(
             f"There is no layer {layer!r} in {type(model).__name__}. Its layers are: "
@@ -80,7 +91,8 @@ def places_of(model: nn.Module, layer: str, unfit: Callable[[nn.Module], str]) -
 
 def _place(found: dict[nn.Module, str], layer: str) -> Place | None:
     for module, path in found.items():
-        if layer == path or (layer == BARE_CELL and not path and spec_of(module).is_cell):
+        bare = not path and spec_of(module).is_cell
+        if layer == path or (bare and layer in (BARE_CELL, THE_MODEL)):
             return Place(path, module, None)
         path_of_layer, suffix = path_and_suffix(layer)
         if path == path_of_layer and suffix in _suffixes(module):
@@ -107,13 +119,19 @@ def _names(found: dict[nn.Module, str]) -> list[str]:
 
 def path_and_suffix(layer: str) -> tuple[str, str | None]:
     """("encoder.lstm", "l0") for "encoder.lstm.l0"; no suffix where the name ends in none."""
-    path, _, last = CALL_NUMBER.sub("", layer).rpartition(".")
-    return (path, last) if SUFFIX.fullmatch(last) else (CALL_NUMBER.sub("", layer), None)
+    layer = without_number(layer)
+    path, _, last = layer.rpartition(".")
+    return (path, last) if SUFFIX.fullmatch(last) else (layer, None)
+
+
+def without_number(layer: str) -> str:
+    """A layer's name without the number of the call: "lstm.l0" for "lstm.l0#2"."""
+    return CALL_NUMBER.sub("", layer)
 
 
 def expression(path: str) -> str:
     """The Python that leads from ``model`` to a module."""
-    if not path:
+    if path in ("", THE_MODEL):
         return "model"
     if all(part.isidentifier() for part in path.split(".")):
         return f"model.{path}"

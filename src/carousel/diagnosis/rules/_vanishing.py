@@ -26,7 +26,7 @@ from carousel.diagnosis._numbers import LN10, counted, number, power
 from carousel.diagnosis._subject import Subject
 from carousel.flow import Horizon, LayerFlow
 
-__all__ = ["vanishing"]
+__all__ = ["LITTLE_LEFT", "vanishing"]
 
 # What is left at the lag, as a share of what the same loss sends to its own step. The noise of a
 # gradient over B sequences is about 1 / sqrt(B) of it: a tenth shows with 100 sequences, which is
