@@ -504,6 +504,17 @@ class TestStandardErrors:
 class TestRefusals:
     """Too few steps are said, wrong arguments are errors."""
 
+    def test_too_short_is_said_of_the_sequences_that_are_finite(self) -> None:
+        """A long sequence that is not finite, and a finite one of 12 steps."""
+        rnn = nn.RNN(1, 2).to(FLOAT64)
+        x = torch.zeros(100, 2, 1, dtype=FLOAT64)
+        x[50, 0] = math.nan
+        packed = pack_padded_sequence(x, [100, 12])
+        found = carousel.measure(rnn, lambda: rnn(packed)[1].sum())["l0"].spectrum()
+        assert found.kind == "too short"
+        assert (found.steps, found.transient) == (9, 3)
+        assert "9 after a transient of 3, at least 16 are needed" in str(found)
+
     @pytest.mark.parametrize("steps", [1, 5, 19])
     def test_not_enough_steps(self, steps: int) -> None:
         found = linear(0.9 * torch.eye(2, dtype=FLOAT64), steps).spectrum()

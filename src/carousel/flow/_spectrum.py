@@ -102,9 +102,10 @@ def spectrum(trace: Trace, k: int | None = None, transient: int | None = None) -
         marks = [_marks(length, transient) for length in lengths.tolist()]
         finite = _finite(trace)
         keep = [b for b, own in enumerate(marks) if own and bool(finite[b])]
-        longest = int(lengths.max())
         if not keep:
-            kind: Kind = "too short" if bool(finite.any()) else "nonfinite"
+            countable = finite.cpu()
+            kind: Kind = "too short" if bool(countable.any()) else "nonfinite"
+            longest = int((lengths[countable] if bool(countable.any()) else lengths).max())
             left_out = _transient(longest, transient)
             return _nothing(kind, trace, count, longest - left_out, left_out)
         part = _cut(trace, keep, begins, lengths)
