@@ -153,8 +153,10 @@ CALLS: dict[str, Callable[[LayerFlow], object]] = {
     "spectrum": lambda layer: (layer.spectrum(), str(layer.spectrum())),
     "parameter_terms": lambda layer: layer.parameter_terms("weight_hh"),
     "truncation": lambda layer: [layer.truncation(2, how) for how in ("window", "chunks")],
-    "truncation_curve": lambda layer: layer.truncation_curve(),
-    "truncation_length": lambda layer: layer.truncation_length(),
+    "truncation_curve": lambda layer: [layer.truncation_curve(how) for how in ("window", "chunks")],
+    "truncation_length": lambda layer: [
+        layer.truncation_length(0.1, how) for how in ("window", "chunks")
+    ],
     "to_frame": lambda layer: layer.to_frame(),
     "to_xarray": lambda layer: layer.to_xarray(),
     "plot": lambda layer: layer.plot,

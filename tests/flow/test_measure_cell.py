@@ -303,6 +303,49 @@ def test_wrong_input(message: str) -> None:
         carousel.measure_cell(*WRONG[message])
 
 
+def mixing(among: list[int], at: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """A cell in which some sequences mix at step ``at``, that x names, and only off h = 0."""
+
+    def cell(x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        mean = torch.zeros_like(h)
+        mean[among] = h[among].mean(0)
+        return torch.tanh(0.5 * h + 1 + (x == at) * h * mean)
+
+    return cell
+
+
+@pytest.mark.parametrize("at", [3, 5])
+@pytest.mark.parametrize("among", [[0, 1, 2, 3, 4], [1, 3], [2, 4], [0, 4]])
+def test_sequences_that_mix_later_or_only_some_of_them(among: list[int], at: int) -> None:
+    """From h_0 = 0 a product of states has no derivative at the first step."""
+    x = torch.arange(6.0).reshape(6, 1, 1).expand(6, 5, 3)
+    start = torch.zeros(5, 3)
+    with pytest.raises(carousel.CarouselError, match=f"At step {at} .* of another sequence"):
+        carousel.measure_cell(mixing(among, at), x, start, torch.sum)
+    carousel.measure_cell(mixing([], at), x, start, torch.sum)
+
+
+def test_sequences_that_mix_through_a_product_of_states() -> None:
+    generator = torch.Generator().manual_seed(0)
+    u, x = (torch.randn(*shape, generator=generator) for shape in ((3, 3), (6, 4, 3)))
+
+    def cell(x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(x + (h * h.mean(0)) @ u)
+
+    with pytest.raises(carousel.CarouselError, match="of another sequence"):
+        carousel.measure_cell(cell, x, torch.zeros(4, 3), lambda h: h[-1].sum())
+    carousel.measure_cell(cell, x[:, :1], torch.zeros(1, 3), lambda h: h[-1].sum())
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_sequence_that_is_not_finite_is_no_sign_of_mixing(value: float) -> None:
+    x = torch.zeros(6, 2, 3)
+    x[2, 1] = value
+    layer = carousel.measure_cell(lambda x, h: x + h * h, x, H0, lambda h: h[-1].sum())["cell"]
+    assert layer.h[:, 0].isfinite().all()
+    assert not layer.h[-1, 1].isfinite().any()
+
+
 ITEMISED = [case for case in CASES if case.steps < 70]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 
 import carousel
 from carousel import CarouselError
-from carousel.flow import LayerFlow
+from carousel.flow import LayerFlow, _truncation
 
 FLOAT64 = torch.float64
 CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
@@ -129,13 +130,13 @@ def test_by_step_it_is_what_the_items_say(cell: str, ragged: str, k: int) -> Non
             assert bias[~valid].isnan().all()
 
 
-@pytest.mark.parametrize("case", PLAIN, ids=lambda case: case.id)
-def test_the_curve_is_the_truncation_at_every_k(case: Case) -> None:
-    layer = measured(Problem(case), "all")
-    curve = layer.truncation_curve()
-    assert curve.k.tolist() == list(range(1, 8))
-    for k in range(1, 8):
-        found = layer.truncation(k)
+def assert_curve(layer: LayerFlow, how: str) -> None:
+    """It is ``truncation`` at every k."""
+    curve = layer.truncation_curve(how)
+    assert curve.how == how
+    assert curve.k.tolist() == list(range(1, layer.steps + 1))
+    for k in curve.k.tolist():
+        found = layer.truncation(k, how)
         assert float(curve.relative[k - 1]) == pytest.approx(
             found.all_parameters.relative, abs=1e-12
         )
@@ -145,6 +146,48 @@ def test_the_curve_is_the_truncation_at_every_k(case: Case) -> None:
                 difference.relative, abs=1e-12
             )
     assert float(curve.relative[-1]) < 1e-12
+    assert float(curve.relative[:-1].min()) > 1e-4, "the test must truncate something"
+
+
+@pytest.mark.parametrize("how", ["window", "chunks"])
+@pytest.mark.parametrize("case", PLAIN, ids=lambda case: case.id)
+def test_the_curve_is_the_truncation_at_every_k(case: Case, how: str) -> None:
+    assert_curve(measured(Problem(case), "all"), how)
+
+
+@pytest.mark.parametrize("cell", ["lstm_peephole", "lstm_cifg", "lstm_1997", "gru"])
+def test_the_curve_of_chunks_of_own_layers(cell: str) -> None:
+    assert_curve(measured(Own(Case(cell=cell, state="given", steps=6)), "all"), "chunks")
+
+
+@pytest.mark.parametrize("most", [1, 100, 2**22])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_curve_of_chunks_of_ragged_batches_in_both_directions(
+    cell: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One k after another, some at once, and all at once."""
+    monkeypatch.setattr(_truncation, "MOST_NUMBERS", most)
+    problem = Problem(
+        Case(cell=cell, steps=7, ragged="unsorted", bidirectional=True, state="given", layers=2)
+    )
+    flow = carousel.measure(problem.module, lambda: problem.loss("all"))
+    for layer in flow.layers.values():
+        assert_curve(layer, "chunks")
+
+
+@pytest.mark.parametrize("cell", ["rnn_tanh", "lstm", "gru"])
+def test_the_length_of_chunks_is_that_of_a_loop_that_detaches(cell: str) -> None:
+    problem = Problem(Case(cell=cell, state="given", steps=12))
+    full = torch.cat(
+        [g.flatten() for g in gradients(problem.module, problem.loss("output")).values()]
+    )
+    kept = [torch.cat([g.flatten() for g in in_chunks(problem, k).values()]) for k in range(1, 13)]
+    bias = [float((g - full).norm() / full.norm()) for g in kept]
+    layer = measured(problem)
+    assert layer.truncation_curve("chunks").relative.tolist() == pytest.approx(bias, abs=1e-10)
+    for relative in (0.3, 0.1, 0.03):
+        expected = 1 + next(k for k, value in enumerate(bias) if value <= relative or k == 11)
+        assert layer.truncation_length(relative, how="chunks") == expected
 
 
 def test_constant_forget_gate_needs_22_steps() -> None:
@@ -164,6 +207,22 @@ def test_constant_forget_gate_needs_22_steps() -> None:
     assert by_step.tolist() == pytest.approx([1.0] * (steps - 22) + [0.0] * 22)
 
 
+def test_constant_forget_gate_in_chunks() -> None:
+    """Of a loss on c_n the last chunk alone is left: of 200 steps 22 at least are, first at 25."""
+    steps = 200
+    lstm, zeros = forget_only(logit(0.9)), torch.zeros(1, 2, 3, dtype=FLOAT64)
+    x = torch.zeros(steps, 2, 1, dtype=FLOAT64)
+    layer = carousel.measure(lstm, lambda: lstm(x, (zeros, zeros))[1][1].sum())["l0"]
+    curve = layer.truncation_curve("chunks")
+    last = [steps - k * ((steps - 1) // k) for k in range(1, steps + 1)]
+    expected = [(0.9**left - 0.9**steps) / (1 - 0.9**steps) for left in last]
+    assert curve.relative.tolist() == pytest.approx(expected, abs=1e-12)
+    assert layer.truncation_length(0.1, "chunks") == 25
+    assert float(curve.relative[198]) == pytest.approx(0.9)  # chunks of 199 leave it one step
+    assert curve.length(1e-4) == 100  # 88 steps do, but chunks of 88 .. 99 leave fewer
+    assert curve.length(1e-9) == 200
+
+
 def test_a_curve_that_is_not_monotone() -> None:
     """The length is where the bias stays below, not where it first dips below."""
     curve = carousel.flow.TruncationCurve(
@@ -176,6 +235,8 @@ def test_a_curve_that_is_not_monotone() -> None:
     assert curve.length(0.1) == 4
     assert curve.length(0.45) == 2
     assert curve.length(0.01) == 5
+    chunks = replace(curve, how="chunks")
+    assert [chunks.length(relative) for relative in (0.1, 0.45, 0.01)] == [2, 2, 5]
 
 
 def test_a_gradient_that_changes_its_sign_on_the_way_back() -> None:
@@ -235,6 +296,8 @@ def test_a_cut_ends_what_is_compared() -> None:
     assert layer.truncation(3, "chunks").all_parameters.relative < 1e-12
     assert layer.truncation(2).all_parameters.relative > 1e-3
     assert layer.truncation_length(1e-9) == 3
+    assert layer.truncation_length(1e-9, "chunks") == 3
+    assert layer.truncation_curve("chunks").relative[[0, 3]].min() > 1e-3
 
 
 def test_the_gradient_of_1997_is_compared_with_itself() -> None:
@@ -257,6 +320,9 @@ def test_other_mistakes_are_named() -> None:
     layer = measured(Problem(PLAIN[0]))
     with pytest.raises(CarouselError, match=r"'middle'\. Expected one of: window, chunks"):
         layer.truncation(2, "middle")
+    for call in (layer.truncation_curve, lambda how: layer.truncation_length(0.1, how)):
+        with pytest.raises(CarouselError, match=r"'middle'\. Expected one of: window, chunks"):
+            call("middle")
     with pytest.raises(CarouselError, match="relative difference above 0"):
         layer.truncation_length(0.0)
     with pytest.raises(CarouselError, match=r"no parameter 'w'.* weight_ih"):
@@ -267,3 +333,5 @@ def test_other_mistakes_are_named() -> None:
     assert math.isnan(layer.truncation(2).all_parameters.relative)
     with pytest.raises(CarouselError, match="zero or not finite"):
         layer.truncation_length()
+    with pytest.raises(CarouselError, match="zero or not finite"):
+        layer.truncation_length(how="chunks")

@@ -223,30 +223,44 @@ class LayerFlow(LayerQuantities):
         """
         return truncation(self.trace, k, how)
 
-    def truncation_curve(self) -> TruncationCurve:
-        """How far each parameter's gradient is from the full one, for every k of "window".
+    def truncation_curve(self, how: How = "window") -> TruncationCurve:
+        """How far each parameter's gradient is from the full one, for every k.
 
-        Costs O(T^2 B H^2) where there is a loss at each step, O(T B H^2) where it is on the last.
+        This layer alone is truncated, as in ``truncation``. Costs O(T^2 B H^2); of "window"
+        O(T B H^2) where the loss is on the last step.
+
+        Args:
+            how: "window", or "chunks": the state is detached every k steps.
 
         Raises:
-            CarouselError: of a cell that was measured as a function.
+            CarouselError: of a cell that was measured as a function, or another word for ``how``.
         """
-        return self._truncation_curve
+        if how not in self._truncation_curves:
+            self._truncation_curves[how] = truncation_curve(self.trace, how)
+        return self._truncation_curves[how]
 
     @cached_property
-    def _truncation_curve(self) -> TruncationCurve:
-        return truncation_curve(self.trace)
+    def _truncation_curves(self) -> dict[How, TruncationCurve]:
+        return {}
 
-    def truncation_length(self, relative: float = 0.1) -> int:
-        """The smallest k from which on the layer's gradient is as near as this to the full one.
+    def truncation_length(self, relative: float = 0.1, how: How = "window") -> int:
+        """The k that keeps the layer's gradient as near as this to the full one.
+
+        Of "window", the smallest k from which on it is: each step's loss goes back over k steps of
+        its own. A loop that detaches the state every k steps is "chunks", which mostly take a
+        longer k for the same bias; of these, the smallest k that has it, every k being tried, with
+        the first chunk at the first step. This layer alone is truncated: what arrives from above is
+        taken as it is, so where the layers above are truncated too the bias is another.
 
         Args:
             relative: ||g_k - g|| / ||g||, the relative bias, of all parameters side by side.
+            how: "window" or "chunks".
 
         Raises:
-            CarouselError: one that is not above 0, or a gradient that is zero or not finite.
+            CarouselError: one that is not above 0, a gradient that is zero or not finite, a cell
+                that was measured as a function, or another word for ``how``.
         """
-        return self.truncation_curve().length(relative)
+        return self.truncation_curve(how).length(relative)
 
     @property
     def plot(self) -> LayerPlots:

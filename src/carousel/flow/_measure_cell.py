@@ -48,7 +48,8 @@ def measure_cell(
     The layer is called "cell" and has everything that a layer of torch's has, but what lies inside
     a step: gates, pre-activations and paths, which are refused by name. ``d_c`` holds what c_t
     receives through h_t where the cell computes h_t from the very c_t that it returns. Each
-    sequence has to go its own way: its new state depends on its own old state alone.
+    sequence has to go its own way: its new state depends on its own old state alone, which is
+    looked at in the first step, one in the middle and the last.
 
     Args:
         cell: one step, ``cell(x_t [B, ..], state) -> state``; a function or a module.
@@ -213,7 +214,9 @@ def _traced(
         cut_states={},
         notes=("measured by autograd, one step at a time; what lies inside a step is not known",),
     )
-    _check_step(StepGraph(trace, 0), batch)
+    _check_memory(StepGraph(trace, 0))
+    for t in sorted({0, steps // 2, steps - 1}):
+        _check_sequences(trace, t)
     through = CellSteps(trace)
     with torch.no_grad():
         total = adjoint_through(through, trace.weights, trace.d_h_injected, trace.d_c_injected)
@@ -229,25 +232,39 @@ def _traced(
     )
 
 
-def _check_step(graph: StepGraph, batch: int) -> None:
-    """Refuse a step without memory, and one that mixes the sequences."""
+def _check_memory(graph: StepGraph) -> None:
+    """Refuse a step without memory."""
     if not any(part.requires_grad for part in graph.after):
         raise CarouselError(
             "The state that the cell returns does not depend on the state that it was given: "
             "nothing can be followed through time. Do not detach it, and do not compute it under "
             "torch.no_grad() or from .data."
         )
+
+
+def _check_sequences(trace: Trace, t: int) -> None:
+    """Refuse a step that mixes the sequences.
+
+    Random vectors at half of the sequences have to come back as zero at the other half, for the
+    halves by each binary digit of a sequence's number, so that any two are once apart. One step
+    would not tell: from a state of zero a product of two states has no derivative.
+    """
+    batch, device = trace.x.shape[1], trace.x.device
     if batch == 1:
         return
-    first = torch.zeros(batch, 1, 1, device=graph.leaves[0].device)
-    first[0] = 1
-    generator = torch.Generator().manual_seed(0)
-    row = torch.randn(sum(graph.sizes), generator=generator).to(first.device)
-    if bool(graph.pull(first * row)[1:].count_nonzero()):
+    graph = StepGraph(trace, t)
+    digits = torch.arange((batch - 1).bit_length(), device=device)
+    half = torch.arange(batch, device=device).unsqueeze(1) >> digits & 1 == 1
+    asked = torch.cat([half, ~half], dim=1).unsqueeze(-1)  # [B, rows, 1]
+    generator = torch.Generator().manual_seed(t)
+    vector = torch.randn(batch, 1, sum(graph.sizes), generator=generator).to(device)
+    pulled = graph.pull(torch.where(asked, vector, 0.0))
+    # 0 times infinity, in a sequence that is not finite itself, is no sign of mixing.
+    if bool((~asked & pulled.isfinite() & (pulled != 0)).any()):
         raise CarouselError(
-            "The new state of sequence 0 depends on the old state of another sequence (as with "
-            "batch normalisation). Jacobians are taken sequence by sequence: measure such a cell "
-            "with a batch of one, or with its normalisation in eval mode."
+            f"At step {t} the new state of a sequence depends on the old state of another "
+            "sequence (as with batch normalisation). Jacobians are taken sequence by sequence: "
+            "measure such a cell with a batch of one, or with its normalisation in eval mode."
         )
 
 

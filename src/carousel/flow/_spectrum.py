@@ -33,7 +33,6 @@ __all__ = ["Spectrum", "spectrum"]
 LEAST_STEPS = 8  # in a window
 MOST_WINDOWS = 8  # in which each sequence gives rates of its own
 MOST_TRANSIENT = 100  # steps left out where none is asked for, a quarter of the sequence at most
-MANY = 8  # sequences from which on their spread alone gives a standard error
 
 Kind = Literal["contracting", "expanding", "level", "zero", "nonfinite", "too short"]
 
@@ -50,11 +49,19 @@ class Spectrum:
     An exponent of -inf is a direction that some step maps to zero, or shrinks so far beside the
     others (13 decimals in a single step) that float64 cannot tell it from zero; it has no standard
     error.
+
+    Each exponent is over the sequences in which it is above -inf. Where those with fewer such
+    directions have the smaller exponents, the means change places and are put in order again, so
+    that an exponent need not be over the same column of ``by_sequence``.
+
+    Windows of one sequence follow each other, and say nothing of how sequences differ: from two
+    sequences on the error between sequences, Student's t for their number, gives the interval
+    where it makes it wider than the windows do.
     """
 
     kind: Kind
     exponents: Tensor  # [k] float64, over all sequences that count
-    standard_errors: Tensor  # [k] float64, from windows of time (batch means) and the batch
+    standard_errors: Tensor  # [k] float64, the larger of: over windows of time, between sequences
     by_sequence: (
         Tensor  # [B, k] float64, finite-time exponents; NaN where a sequence does not count
     )
@@ -102,9 +109,10 @@ def spectrum(trace: Trace, k: int | None = None, transient: int | None = None) -
         marks = [_marks(length, transient) for length in lengths.tolist()]
         finite = _finite(trace)
         keep = [b for b, own in enumerate(marks) if own and bool(finite[b])]
-        longest = int(lengths.max())
         if not keep:
-            kind: Kind = "too short" if bool(finite.any()) else "nonfinite"
+            countable = finite.cpu()
+            kind: Kind = "too short" if bool(countable.any()) else "nonfinite"
+            longest = int((lengths[countable] if bool(countable.any()) else lengths).max())
             left_out = _transient(longest, transient)
             return _nothing(kind, trace, count, longest - left_out, left_out)
         part = _cut(trace, keep, begins, lengths)
@@ -254,18 +262,11 @@ def _summed(
     batch = trace.x.shape[1]
     by_sequence = torch.full((batch, own.shape[1]), math.nan, dtype=torch.float64)
     by_sequence[keep] = own
-    each, span = torch.cat(rates), torch.cat(spans)
-    sequence = torch.tensor([b for b, rate in enumerate(rates) for _ in rate])
-    lives = own != -math.inf
-    alive = lives[sequence]
-    exponents = torch.where(alive, each * span, 0.0).sum(0) / (alive * span).sum(0)
-    errors = _error(each, alive)
-    errors = torch.where(lives.sum(0) >= MANY, torch.maximum(errors, _error(own, lives)), errors)
-    # As for the horizon: zero where it is zero in half of the sequences or more.
-    gone = 2 * lives.sum(0) <= len(own)
-    exponents, errors = exponents.masked_fill(gone, -math.inf), errors.masked_fill(gone, math.nan)
-    leading = float(exponents[0])
-    margin = t_quantile(max(1, int(alive[:, 0].sum()) - 1)) * float(errors[0])
+    exponents, errors, margins = _means(rates, spans, own)
+    # Fewer sequences count towards a later exponent: it may have become the larger one.
+    order = exponents.argsort(descending=True, stable=True)
+    exponents, errors, margins = exponents[order], errors[order], margins[order]
+    leading, margin = float(exponents[0]), float(margins[0])
     longest = max(marks, key=lambda mark: mark[-1] - mark[0])
     return Spectrum(
         kind=_kind(leading, margin),
@@ -282,12 +283,52 @@ def _summed(
     )
 
 
-def _error(values: Tensor, counted: Tensor) -> Tensor:
-    """The standard error of the mean of those values [N, k] that count, [k]."""
+def _means(rates: list[Tensor], spans: list[Tensor], own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Exponents, standard errors and half the 95 % intervals, each [k], of the columns of ``own``.
+
+    Args:
+        rates: of each sequence in windows of time, [windows, k].
+        spans: steps of those windows, [windows, 1].
+        own: rates of each sequence over all of its windows [B, k]; -inf where it does not count.
+    """
+    each, span = torch.cat(rates), torch.cat(spans)
+    sequence = torch.tensor([b for b, rate in enumerate(rates) for _ in rate])
+    lives = own != -math.inf
+    alive = lives[sequence]
+    weights = alive * span
+    exponents = torch.where(alive, each * span, 0.0).sum(0) / weights.sum(0)
+    totals = torch.stack([steps.sum(0) for steps in spans])
+    errors, between = _error(each, weights), _error(own, lives * totals)
+    margins = _t(alive) * errors
+    several = lives.sum(0) > 1
+    errors = torch.where(several, torch.maximum(errors, between), errors)
+    margins = torch.where(several, torch.maximum(margins, _t(lives) * between), margins)
+    # As for the horizon: zero where it is zero in half of the sequences or more.
+    gone = 2 * lives.sum(0) <= len(own)
+    return (
+        exponents.masked_fill(gone, -math.inf),
+        errors.masked_fill(gone, math.nan),
+        margins.masked_fill(gone, math.nan),
+    )
+
+
+def _t(counted: Tensor) -> Tensor:
+    """Student's t for the mean of those that count, [N, k] -> [k]."""
+    degrees = (counted.sum(0) - 1).clamp(min=1)
+    return torch.tensor([t_quantile(count) for count in degrees.tolist()], dtype=torch.float64)
+
+
+def _error(values: Tensor, weights: Tensor) -> Tensor:
+    """The standard error of the weighted mean of values [N, k], of one variance each, [k].
+
+    A value of weight zero does not count.
+    """
+    counted = weights > 0
     count = counted.sum(0)
     mean = torch.where(counted, values, 0.0).sum(0) / count
-    squares = torch.where(counted, values - mean, 0.0).square().sum(0)
-    return (squares / (count - 1) / count).sqrt()
+    variance = torch.where(counted, values - mean, 0.0).square().sum(0) / (count - 1)
+    shares = weights.double() / weights.sum(0)
+    return (variance * shares.square().sum(0)).sqrt()
 
 
 def _kind(leading: float, margin: float) -> Kind:

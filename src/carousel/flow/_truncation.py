@@ -6,8 +6,9 @@ itemised gradient are kept. With G[s, t] the part of the gradient at step t that
     window   d_k[t] = sum of G[s, t] over s - t < k
     chunks   d_k[t] = sum of G[s, t] over s in the chunk of t, chunks of k steps
 
-The second is what is mostly implemented: the state is detached every k steps. The gradient of a
-parameter follows from d_k as the full one does from d, and
+The second is what is mostly implemented: the state is detached every k steps. Chunks of k keep less
+than a window of k does, since no step but the last of a chunk goes back over all of it. The
+gradient of a parameter follows from d_k as the full one does from d, and
 
     relative bias(k) = |g_k - g| / |g|
 
@@ -41,6 +42,7 @@ __all__ = ["Truncation", "TruncationCurve", "truncation", "truncation_curve"]
 How = Literal["window", "chunks"]
 WAYS = ("window", "chunks")
 ALL = "all"  # the parameters of a layer, side by side
+MOST_NUMBERS = 2**22  # of gradients of chunks that are held at once, 32 MiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +95,16 @@ class TruncationCurve:
     cosines: Mapping[str, Tensor]
     relative: Tensor  # [K] of all parameters of the layer, side by side
     cosine: Tensor
+    how: How = "window"
 
     def length(self, relative: float, parameter: str | None = None) -> int:
-        """The smallest k from which on the relative difference stays at or below ``relative``.
+        """The k that a relative difference of at most ``relative`` takes.
 
-        It need not fall with k, so a smaller k may have a smaller one by chance.
+        Of "window", the smallest k from which on it stays there: it need not fall with k, so a
+        smaller k may have a smaller one by chance. Of "chunks", the smallest k that has it: where
+        the last chunk begins decides as much as how long it is, so a longer one may be worse again
+        (with the loss on the last of 50 steps, chunks of 49 leave it one step, chunks of 25 leave
+        it 25), and hardly any but the whole sequence is one from which on it stays.
 
         Args:
             relative: above 0, such as 0.1.
@@ -122,6 +129,9 @@ class TruncationCurve:
                 "The gradient is zero or not finite, so nothing has a relative difference from it. "
                 "See flow.nonfinite and layer.norm('d_h')."
             )
+        if self.how == "chunks":
+            enough = (curve <= relative).nonzero().flatten()
+            return int(enough[0]) + 1 if len(enough) else len(curve)
         above = (curve > relative).nonzero().flatten()
         if not len(above):
             return 1
@@ -132,8 +142,7 @@ def truncation(trace: Trace, k: int, how: How = "window") -> Truncation:
     """Truncate one layer at k steps; see ``LayerFlow.truncation``."""
     if type(k) is not int or k < 1:
         raise CarouselError(f"Expected k to be a whole number of steps from 1 on, got {k!r}.")
-    if how not in WAYS:
-        raise CarouselError(f"There is no truncation {how!r}. Expected one of: {', '.join(WAYS)}.")
+    _check(how)
     with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
         work = _Lags(trace, k if how == "chunks" else None)
         kept = work.kept(k)
@@ -156,19 +165,16 @@ def truncation(trace: Trace, k: int, how: How = "window") -> Truncation:
         )
 
 
-def truncation_curve(trace: Trace) -> TruncationCurve:
-    """The bias of every k, lag by lag in one go; see ``LayerFlow.truncation_curve``."""
+def truncation_curve(trace: Trace, how: How = "window") -> TruncationCurve:
+    """The bias of every k; see ``LayerFlow.truncation_curve``."""
+    _check(how)
     if not trace.cell.derived:
         raise not_known(trace.name)
     with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
         work = _Lags(trace, None)
         full = work.gradients(work.total)
-        found = {name: torch.zeros_like(gradient) for name, gradient in full.items()}
-        curve = []
-        for first, part in work.by_lag():
-            for name, gradient in work.gradients(part, first).items():
-                found[name] += gradient
-            curve.append(_differences(found, full))
+        truncated = work.windows(full) if how == "window" else work.chunks()
+        curve = [_differences(found, full) for found in truncated]
         names = list(curve[0])
         relative = {name: _column(d[name].relative for d in curve) for name in names}
         cosine = {name: _column(d[name].cosine for d in curve) for name in names}
@@ -178,7 +184,13 @@ def truncation_curve(trace: Trace) -> TruncationCurve:
             cosine=cosine.pop(ALL),
             parameters=relative,
             cosines=cosine,
+            how=how,
         )
+
+
+def _check(how: How) -> None:
+    if how not in WAYS:
+        raise CarouselError(f"There is no truncation {how!r}. Expected one of: {', '.join(WAYS)}.")
 
 
 def _column(numbers: Iterable[float]) -> Tensor:
@@ -251,6 +263,34 @@ class _Lags:
             earlier = torch.where(self.passing[t] == 0, 0.0, earlier * self.passing[t])
             w = torch.cat([self.arrived[t - 1 : t], earlier])
         return kept
+
+    def windows(self, like: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+        """The gradients of windows of 1, 2, .. steps, lag by lag in one sum."""
+        found = {name: torch.zeros_like(gradient) for name, gradient in like.items()}
+        for first, part in self.by_lag():
+            for name, gradient in self.gradients(part, first).items():
+                found[name] += gradient
+            yield found
+
+    def chunks(self) -> Iterator[dict[str, Tensor]]:
+        """The gradients of chunks of 1, 2, .. steps, many k side by side on each way back."""
+        step = back_of(self.running, self.linearisation)
+        steps = len(self.total)
+        many = max(1, MOST_NUMBERS // self.total.numel())
+        for k in torch.arange(1, steps + 1, device=self.total.device).split(many):
+            kept = self.total.new_empty(steps, len(k), *self.total.shape[1:])
+            w = self.arrived[-1].expand(len(k), -1, -1)
+            for t in range(steps - 1, -1, -1):
+                kept[t] = w
+                if t == 0:
+                    break
+                pulled = step(t, *self.split(w))
+                earlier = torch.cat([part for part in pulled if part is not None], dim=-1)
+                begins = (t % k == 0).reshape(-1, 1, 1)
+                stays = begins | (self.passing[t] == 0)
+                w = self.arrived[t - 1] + torch.where(stays, 0.0, earlier * self.passing[t])
+            for own in kept.unbind(1):
+                yield self.gradients(own)
 
     def by_lag(self) -> Iterator[tuple[int, Tensor]]:
         """For lag 0, 1, ..: the first step and w of the steps from there on, [S, B, units].
