@@ -94,7 +94,11 @@ FUNCTION = dict.fromkeys(
 )
 NO_C = {"gradient_1997": "does not have"}
 NO_CAROUSEL = {**NO_C, "carousel_share": "no carousel"}
-ONE_STEP = {"step_terms": "has one before it", "jacobian_product": "start"}
+ONE_STEP = {
+    "step_terms": "has one before it",
+    "jacobian_product": "start",
+    "reach": "Measure longer sequences",
+}
 NO_GRADIENT = {"truncation_length": "zero or not finite"}
 
 SITUATIONS: dict[str, tuple[Callable[[], Flow], dict[str, str]]] = {
@@ -146,6 +150,7 @@ CALLS: dict[str, Callable[[LayerFlow], object]] = {
     "step_terms": lambda layer: layer.step_terms(min(1, layer.steps - 1)).total,
     "gradient_1997": lambda layer: layer.gradient_1997(),
     "omega": lambda layer: layer.omega().total,
+    "reach": lambda layer: layer.reach(1),
     "horizon": lambda layer: (layer.horizon(), str(layer.horizon())),
     "jacobian_norms": lambda layer: layer.jacobian_norms(),
     "jacobian_product": lambda layer: layer.jacobian_product(0, layer.steps - 1),

@@ -49,15 +49,12 @@ class TruncationLength(Remedy):
 
     @classmethod
     def for_bias(cls, flow: Flow, layer: str, bias: float = 0.1) -> TruncationLength:
-        """The shortest length from which on the layer's gradient is off by at most ``bias``.
-
-        The bias is that of a window over each loss; chunks of twice that length keep at least half
-        of all steps a full window.
+        """The shortest length of chunks with which the layer's gradient is off by at most ``bias``.
 
         Raises:
             CarouselError: there is no such layer, or its gradient is zero or not finite.
         """
-        return cls(layer, flow[layer].truncation_length(bias), bias)
+        return cls(layer, flow[layer].truncation_length(bias, how="chunks"), bias)
 
     def sentence(self) -> str:
         """What it does, in plain words."""
