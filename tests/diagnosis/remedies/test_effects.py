@@ -134,7 +134,7 @@ def test_the_truncation_length_for_a_bias_comes_from_the_flow() -> None:
     net = model_of("LSTM", torch.float64)
     flow = carousel.measure(net, lambda: net(inputs().double()).square().sum())
     remedy = TruncationLength.for_bias(flow, "rnn.l0", 0.2)
-    assert remedy.steps == flow["rnn.l0"].truncation_length(0.2)
+    assert remedy.steps == flow["rnn.l0"].truncation_length(0.2, how="chunks")
     assert "20%" in remedy.sentence()
 
 
