@@ -103,6 +103,7 @@ class LayerQuantities:
     def certificate(self) -> float:
         """max |h recomputed - h of the module|, over all steps and, at the last, c too.
 
+        Where the module's own h is infinite or NaN nothing is compared; ``flow.nonfinite`` tells.
         In a stack every layer has that of the layer that was met worst, relative to its limit:
         gradients have come through all of them.
         """
