@@ -195,7 +195,7 @@ def test_json_is_all_there_is_on_standard_output(here: Path) -> None:
         (("fixnets:sick", "--steps", "0"), "steps to be a whole number from 1 on, got 0"),
         (("fixnets:sick", "--most", "0"), "most to be a whole number from 1 on, got 0"),
         (("fixnets:without_learning", "--steps", "2"), "changed no parameter of the model"),
-        (("fixnets:fourth_is_a_number",), "callable train_step fourth, got a int"),
+        (("fixnets:fourth_is_a_number",), "callable train_step fourth, got an int"),
         (("fixnets:five",), "three things, (model, batch, loss_fn), got 5"),
         (("fixnets:absent",), "There is no 'absent'"),
     ],

@@ -35,7 +35,8 @@ INPUTS = {  # name: (x, options, what the message holds)
     "rank 4": (torch.zeros(1, 2, 3, 3), {}, r"got 4D: \[1, 2, 3, 3\]"),
     "size": (torch.zeros(5, 2, 4), {}, r"input_size = 3.*\[5, 2, 4\]"),
     "dtype": (torch.zeros(5, 2, 3).double(), {}, r"input is torch.float64.*x.to\(torch.float32\)"),
-    "integers": (torch.zeros(5, 2, 3).long(), {}, r"torch.int64"),
+    "integers": (torch.zeros(5, 2, 3).long(), {}, r"torch.int64.*x.to\(torch.float32\).*Embedding"),
+    "booleans": (torch.zeros(5, 2, 3).bool(), {}, r"torch.bool.*x.to\(torch.float32\).*Embedding"),
     "no steps": (torch.zeros(0, 2, 3), {}, r"no steps.*\[0, 2, 3\]"),
     "no steps, batch first": (torch.zeros(2, 0, 3), {"batch_first": True}, r"no steps"),
     "device": (torch.zeros(5, 2, 3, device="meta"), {}, r"on meta.*weights on cpu.*x.to\('cpu'\)"),
@@ -116,7 +117,7 @@ def test_things_that_are_no_tensors() -> None:
     for wrong in (h, (h,), (h, h, h), {"h": h}):
         with pytest.raises(TypeError, match=r"pair of tensors, hx = \(h_0, c_0\)"):
             carousel.LSTM(3, 4)(x, wrong)
-    with pytest.raises(TypeError, match=r"c_0 must be a Tensor, but it is a NoneType"):
+    with pytest.raises(TypeError, match=r"c_0 must be a Tensor, but it is None"):
         carousel.LSTM(3, 4)(x, (h, None))
 
 
@@ -244,5 +245,5 @@ def test_dropout_in_one_layer_is_remarked() -> None:
 
 
 def test_accelerate_takes_a_module() -> None:
-    with pytest.raises(CarouselError, match=r"torch\.nn\.Module to accelerate, got type"):
+    with pytest.raises(CarouselError, match=r"torch\.nn\.Module to accelerate, got the class LSTM"):
         carousel.accelerate(nn.LSTM)

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.report import flows
+from torch import nn
 
 import carousel
 from carousel import CarouselError
@@ -21,13 +23,25 @@ def test_it_is_public() -> None:
     ("wrong", "words"),
     [
         ({}, "at least one Flow"),
-        ({"a": 3}, "got a int under 'a'"),
+        ({"a": 3}, "got an int under 'a'"),
+        (3, "got an int. carousel.measure"),
+        (None, "got None. carousel.measure"),
+        (nn.LSTM(2, 3), "got an LSTM. carousel.measure"),
+        (carousel.watch(nn.LSTM(2, 3)), "got a Watcher. Pass watcher.flow"),
+        ({"a": carousel.watch(nn.LSTM(2, 3))}, "Watcher under 'a'. Pass watcher.flow"),
         ({"a": carousel.Flow({})}, "an empty one"),
     ],
 )
 def test_what_is_no_flow_is_refused(wrong: Any, words: str) -> None:
     with pytest.raises(CarouselError, match=words):
         Report(wrong)
+
+
+def test_a_layer_is_refused() -> None:
+    model = nn.GRU(2, 3)
+    flow = carousel.measure(model, lambda: model(torch.randn(4, 1, 2))[0].sum())
+    with pytest.raises(CarouselError, match=r"got a LayerFlow\. A report is on a whole Flow"):
+        Report(flow["l0"])  # type: ignore[arg-type]
 
 
 def test_html_is_written_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -120,3 +120,9 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
 def test_something_else_than_axes_is_refused() -> None:
     with pytest.raises(CarouselError, match=r"axes of matplotlib.*got Figure"):
         theory.plot_power(ax=plt.figure())
+
+
+@pytest.mark.parametrize("bound", [0.5, None, "tanh"])
+def test_a_bound_that_is_none_is_refused(bound: object) -> None:
+    with pytest.raises(CarouselError, match=r"theory\.vanishes.*plot_bound\(vanishes\(0\.5\)\)"):
+        theory.plot_bound(bound)  # type: ignore[arg-type]

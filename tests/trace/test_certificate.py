@@ -10,6 +10,7 @@ from tests.cases import Case, Problem, few, long, sizes
 from tests.tolerances import tolerance
 
 import carousel
+from carousel.trace._replay import gap_of_output
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 STACK = Case(cell="lstm", layers=2, bidirectional=True, projected=True, state="given", dropout=0.4)
@@ -142,3 +143,52 @@ def test_a_replay_that_is_nan_where_the_module_was_not_shows(cell: str) -> None:
     layer = watcher.flow["l0"]
     assert problem.call()[0].isfinite().all()
     assert not layer.certificate <= layer.certificate_limit
+
+
+def overflowing() -> torch.nn.RNN:
+    """A ReLU network that grows by about 3 a step: in float32 infinite before step 90."""
+    torch.manual_seed(0)
+    model = torch.nn.RNN(7, 16, nonlinearity="relu")
+    with torch.no_grad():
+        model.weight_hh_l0.copy_(3 * torch.eye(16))
+    return model
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["torch", "carousel"])
+def test_infinity_is_told_and_is_no_missed_replay(own: bool) -> None:
+    """One infinite state must not take the limit from all that is finite and large."""
+    model: torch.nn.Module = overflowing()
+    if own:
+        model = torch.nn.Sequential(model)
+        carousel.accelerate(model)
+        model = model[0]
+    with carousel.watch(model) as watcher:
+        output = model(torch.randn(100, 32, 7))[0]
+        output.sum().backward()
+    layer = watcher.flow["l0"]
+    finite = output.detach()[output.detach().isfinite()]
+    assert finite.max() > 1e37
+    assert not output.isfinite().all()
+    assert layer.certificate <= layer.certificate_limit
+    assert layer.certificate_limit >= torch.finfo(torch.float32).eps * float(finite.max())
+    faults = carousel.Report(watcher.flow).faults
+    assert "infinity first arises in the forward pass" in faults[0]
+    assert not any("missed" in fault for fault in faults)
+
+
+def test_a_wrong_replay_shows_beside_infinities() -> None:
+    model = overflowing()
+    with carousel.watch(model) as watcher:
+        model(torch.randn(100, 32, 7))[0].sum().backward()
+    (call,) = recorded_calls(watcher)
+    call.weights.layers[0].w_hh.mul_(1.01)
+    layer = watcher.flow["l0"]
+    assert layer.certificate > layer.certificate_limit
+
+
+@pytest.mark.parametrize("found", [1.0, float("inf"), float("nan")])
+def test_a_gap_is_measured_where_the_output_is_finite(found: float) -> None:
+    replayed = torch.tensor([[2.0, found], [2.0, 1.0]])
+    for at_module in (float("inf"), -float("inf"), float("nan")):
+        output = torch.tensor([[2.5, at_module], [2.0, 1.0]])
+        assert gap_of_output(replayed, output).tolist() == [0.5, 0.0]

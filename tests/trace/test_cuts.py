@@ -179,3 +179,59 @@ def test_reentrant_checkpointing_says_nothing() -> None:
             output.square().sum().backward(retain_graph=True)
             assert watcher.flow["l0"].cuts == ()
             state = state.detach().requires_grad_()
+
+
+def detached_every(chunk: int, chunks: int, between: Between = detached) -> carousel.Flow:
+    torch.manual_seed(0)
+    model, state = nn.LSTM(3, 8), None
+
+    def run() -> torch.Tensor:
+        nonlocal state
+        loss = torch.zeros(())
+        for _ in range(chunks):
+            output, state = model(torch.randn(chunk, 4, 3), state)
+            loss = loss + output.square().sum()
+            state = between(state)
+        return loss
+
+    return carousel.measure(model, run)
+
+
+def test_the_horizon_says_what_no_gradient_crosses() -> None:
+    """The rate is the state's; the sentence, and every reader of it, names the cuts."""
+    flow = detached_every(10, 3)
+    horizon = flow["l0"].horizon()
+    assert horizon.kind == "decaying"
+    assert horizon.cuts == (10, 20)
+    said = "the state was detached before steps 10, 20, and no gradient crosses there."
+    assert said in str(horizon)
+    assert said in str(flow.horizon())
+    assert said in carousel.Report(flow).to_json()
+    whole = detached_every(10, 3, between=lambda parts: parts)["l0"].horizon()
+    assert (whole.rate, whole.cuts) == (horizon.rate, ())
+    assert "detached" not in str(whole)
+
+
+def test_many_cuts_are_counted() -> None:
+    said = str(detached_every(4, 9)["l0"].horizon())
+    assert "detached before steps 4, 8, 12, 16, 20 and 3 more, and no" in said
+
+
+def test_one_state_detached_of_two_is_no_cut_of_the_horizon() -> None:
+    layer = detached_every(10, 3, between=lambda parts: (parts[0].detach(), parts[1]))["l0"]
+    assert layer.cuts == (10, 20)
+    assert layer.horizon().cuts == ()
+    assert "no gradient crosses" not in str(layer.horizon())
+
+
+@pytest.mark.parametrize("cell", [nn.RNN, nn.GRU])
+def test_a_cut_of_cells_without_c(cell: type[nn.RNNBase]) -> None:
+    torch.manual_seed(0)
+    model = cell(3, 8)
+
+    def run() -> torch.Tensor:
+        output, state = model(torch.randn(20, 2, 3))
+        return output.sum() + model(torch.randn(20, 2, 3), state.detach())[0].sum()
+
+    horizon = carousel.measure(model, run)["l0"].horizon()
+    assert "detached before step 20, and no gradient crosses there." in str(horizon)

@@ -48,7 +48,8 @@ def _refuse(name: str, what: str) -> Callable[..., Any]:
     def refused(*_: object, **__: object) -> NoReturn:
         raise CarouselError(
             f"{name} was measured as a function (x_t, state) -> state, which has no {what}. "
-            "Measure torch.nn.RNN, LSTM or GRU, or one of Carousel's layers, with "
+            "Measure torch.nn.RNN, LSTM or GRU, their *Cell modules (such as an LSTMCell) called "
+            "in a loop, or one of Carousel's layers, with "
             "carousel.measure to see inside a step."
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carousel._errors import CarouselError
+from carousel._errors import CarouselError, kind_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,9 +49,7 @@ def load_target(target: str) -> Target:
         )
     factory = resolve(import_module(module_name), path, target)
     if not callable(factory):
-        raise CarouselError(
-            f"Expected {target} to be a function, got a {type(factory).__name__}. {HOW}."
-        )
+        raise CarouselError(f"Expected {target} to be a function, got {kind_of(factory)}. {HOW}.")
     try:
         made = factory()
     except (Exception, SystemExit) as error:
@@ -101,7 +99,7 @@ def checked(made: object, target: str) -> Target:
     """The three things that a factory has to return, and the fourth that it may."""
     if not isinstance(made, (tuple, list)):
         raise CarouselError(
-            f"Expected {target} to return (model, batch, loss_fn), got a {type(made).__name__}."
+            f"Expected {target} to return (model, batch, loss_fn), got {kind_of(made)}."
         )
     if len(made) not in (3, 4):
         inside = ", ".join(type(part).__name__ for part in made)
@@ -114,18 +112,18 @@ def checked(made: object, target: str) -> Target:
     model, batch, loss_fn, *rest = made
     if not isinstance(model, nn.Module):
         raise CarouselError(
-            f"Expected {target} to return a torch.nn.Module first, got a {type(model).__name__}. "
+            f"Expected {target} to return a torch.nn.Module first, got {kind_of(model)}. "
             "The order is (model, batch, loss_fn)."
         )
     if not callable(loss_fn):
         raise CarouselError(
-            f"Expected {target} to return a callable loss_fn third, got a "
-            f"{type(loss_fn).__name__}. The order is (model, batch, loss_fn)."
+            f"Expected {target} to return a callable loss_fn third, got "
+            f"{kind_of(loss_fn)}. The order is (model, batch, loss_fn)."
         )
     if rest and not callable(rest[0]):
         raise CarouselError(
-            f"Expected {target} to return a callable train_step fourth, got a "
-            f"{type(rest[0]).__name__}. The order is (model, batch, loss_fn, train_step)."
+            f"Expected {target} to return a callable train_step fourth, got "
+            f"{kind_of(rest[0])}. The order is (model, batch, loss_fn, train_step)."
         )
     return Target(model, batch, loss_fn, *rest)
 

@@ -20,14 +20,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from operator import index
+from typing import Literal, SupportsIndex
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from carousel._errors import CarouselError
-from carousel.flow._jacobian import NORMS, by_lag, jacobian_norms
+from carousel.flow._jacobian import NORMS, by_lag, jacobian_norms, norm_named
 from carousel.flow._one_step import OneStep, linearised
 from carousel.flow._running import in_running_order
 from carousel.trace import Trace
@@ -72,6 +73,9 @@ class CarouselShare:
 
 def step_terms(trace: Trace, step: int) -> StepTerms:
     """The terms of one step's derivative; see ``LayerFlow.step_terms``."""
+    if not isinstance(step, SupportsIndex):
+        raise CarouselError(f"Expected step to be a whole number, one of the steps; got {step!r}.")
+    step = index(step)
     running = in_running_order(trace)
     lengths = trace.lengths
     place = lengths - 1 - step if trace.direction == "reverse" else torch.full_like(lengths, step)
@@ -118,8 +122,7 @@ def _terms(one: OneStep, place: Tensor) -> dict[str, Tensor]:
 
 def carousel_share(trace: Trace, norm: str = "spectral") -> CarouselShare:
     """The carousel's own product beside the full one; see ``LayerFlow.carousel_share``."""
-    if norm not in NORMS:
-        raise CarouselError(f"There is no norm {norm!r}. Expected one of: {', '.join(NORMS)}.")
+    norm_named(norm)
     with torch.no_grad(), torch.autocast(trace.x.device.type, enabled=False):
         running = in_running_order(trace)
         one = linearised(running, truncated=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from carousel._errors import CarouselError
 from carousel.flow._horizon import Horizon
 from carousel.flow._layer_flow import LayerFlow
+from carousel.flow._misses import no_such_of_flow
 from carousel.flow._nonfinite import NonFinite, first_nonfinite
 from carousel.flow._notebook import table
 from carousel.flow._slowest import slowest
@@ -38,6 +39,14 @@ class Flow:
                 f"There is no layer {name!r} in this flow. "
                 f"Its layers are: {', '.join(self.layers)}."
             ) from None
+
+    if not TYPE_CHECKING:  # where it would make every name a known one
+
+        def __getattr__(self, name: str) -> object:
+            if name.startswith("_") or hasattr(type(self), name) or "layers" not in vars(self):
+                return object.__getattribute__(self, name)
+            of_layer = (known for known in dir(LayerFlow) if not known.startswith("_"))
+            raise AttributeError(no_such_of_flow(self.layers, of_layer, name), name=name, obj=self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.layers)

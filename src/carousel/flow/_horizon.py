@@ -35,6 +35,7 @@ BETWEEN_FACTORISATIONS = 8  # steps in which no direction is lost beside another
 MOST_LAGS = 4000  # steps back over which the rate is taken; more would cost and change nothing
 LEAST_LAGS = 8  # fewer than these give no rate
 MOST_WINDOWS = 8  # windows in which each sequence gives a rate of its own
+MOST_CUTS_NAMED = 5
 # Student's t at 97.5 % for 1 .. 30 degrees of freedom; 1.96 beyond.
 T_QUANTILES = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
@@ -60,6 +61,7 @@ class Horizon:
     rate_interval: tuple[float, float]  # 95 %, from the spread over the batch and windows of time
     lags: int  # steps over which the rate was taken, or until the product was zero
     left_out: int = 0  # sequences that are not counted: their product is exactly zero
+    cuts: tuple[int, ...] = ()  # steps before which the whole state was detached
 
     @property
     def steps(self) -> float | None:
@@ -81,6 +83,8 @@ class Horizon:
 
     def __str__(self) -> str:
         said = SENTENCES[self.kind](self)
+        if self.cuts and math.isfinite(self.rate):
+            said = f"{said} {_cut(self.cuts)}"
         if not self.left_out:
             return said
         return f"{said} Sequences not counted, since nothing reaches back in them: {self.left_out}."
@@ -90,6 +94,7 @@ def horizon(trace: Trace) -> Horizon:
     """Measure the horizon of one layer, over its sequences whose states are finite.
 
     A state that was reset between calls ends the product there: a reset says nothing of the rate.
+    One that was detached does not: the rate is that of the state, and ``cuts`` are told beside it.
     """
     states = [part for part in (trace.trajectory.h, trace.trajectory.c) if part is not None]
     finite = torch.stack([part.isfinite().all(-1).all(0) for part in states]).all(0)
@@ -98,7 +103,9 @@ def horizon(trace: Trace) -> Horizon:
     unchanged = torch.where(trace.handed_over == 1, 1.0, torch.nan)
     trace = replace(trace, handed_over=unchanged)
     log = log_norms_by_lag(trace, leading_rows(trace), spectral, MOST_LAGS)
-    return horizon_of(log[:, finite])
+    whole = "h" if trace.d_c is None else "hc"
+    cuts = tuple(step for step, states in trace.cut_states.items() if states == whole)
+    return replace(horizon_of(log[:, finite]), cuts=cuts)
 
 
 def horizon_of(log_norms: Tensor) -> Horizon:
@@ -223,6 +230,16 @@ def _level(h: Horizon) -> str:
 def _zero(h: Horizon) -> str:
     steps = "one step" if h.lags == 1 else f"{h.lags} steps"
     return f"The gradient is exactly zero from {steps} back on."
+
+
+def _cut(cuts: tuple[int, ...]) -> str:
+    """That what the sentence says holds of the state, and where its gradient ended before."""
+    shown = ", ".join(str(step) for step in cuts[:MOST_CUTS_NAMED])
+    more = f" and {len(cuts) - MOST_CUTS_NAMED} more" if len(cuts) > MOST_CUTS_NAMED else ""
+    return (
+        f"This is the rate of the state, not of what training saw: the state was detached before "
+        f"step{'s' * (len(cuts) > 1)} {shown}{more}, and no gradient crosses there."
+    )
 
 
 def _nonfinite(_: Horizon) -> str:

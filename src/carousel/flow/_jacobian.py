@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -21,7 +22,15 @@ from carousel.flow._running import in_running_order
 from carousel.flow._tangent import tangent_of
 from carousel.trace import Trace
 
-__all__ = ["NORMS", "JacobianNorms", "by_lag", "jacobian_norms", "log_norms_by_lag", "spectral"]
+__all__ = [
+    "NORMS",
+    "JacobianNorms",
+    "by_lag",
+    "jacobian_norms",
+    "log_norms_by_lag",
+    "norm_named",
+    "spectral",
+]
 
 Norm = Callable[[Tensor], Tensor]  # [R, B, S] -> [B]
 
@@ -40,14 +49,26 @@ class JacobianNorms:
 
 def jacobian_norms(trace: Trace, norm: str = "spectral") -> JacobianNorms:
     """The norm of the full product for every lag; see ``LayerFlow.jacobian_norms``."""
-    known = NORMS.get(norm)
-    if known is None:
-        raise CarouselError(f"There is no norm {norm!r}. Expected one of: {', '.join(NORMS)}.")
+    known = norm_named(norm)
     units = trace.trajectory.h.shape[-1]
     if trace.trajectory.c is not None:
         units += trace.trajectory.c.shape[-1]
     log = log_norms_by_lag(trace, torch.eye(units), known)
     return JacobianNorms(torch.arange(log.shape[0]), log / math.log(10))
+
+
+def norm_named(name: object) -> Norm:
+    """The norm of this name; a miss lists those that there are, and says so of a lag.
+
+    Raises:
+        CarouselError: there is none.
+    """
+    if isinstance(name, str) and name in NORMS:
+        return NORMS[name]
+    lag = ""
+    if isinstance(name, SupportsIndex) and not isinstance(name, bool):
+        lag = f" All lags come at once: call it without one, row {name} is what you look for."
+    raise CarouselError(f"There is no norm {name!r}. Expected one of: {', '.join(NORMS)}.{lag}")
 
 
 def log_norms_by_lag(

@@ -87,6 +87,7 @@ class LayerFlow(LayerQuantities):
     def carousel_share(self, norm: str = "spectral") -> CarouselShare:
         """How much of ds_T/ds_t is the carousel alone, by lag, in log10, exact at any size.
 
+        Both are derivatives of the state and go on over ``cuts``, which no gradient crosses.
         Costs what ``jacobian_norms`` does, O(T B H^3); ``norm`` is "spectral" or "frobenius".
 
         Raises:
@@ -129,8 +130,9 @@ class LayerFlow(LayerQuantities):
 
         The rate is that of the largest singular value of the product of the Jacobians past its
         first steps, of the direction that lasts longest. It is that of the gradient that the layer
-        follows: with ``gradient="1997"`` of the truncated one. It goes on over calls that took the
-        state over unchanged, detached or not.
+        follows: with ``gradient="1997"`` of the truncated one. It is that of the state, and goes on
+        over calls that took the state over unchanged, detached or not; over a detached one no
+        gradient crosses, and the sentence names those steps (``horizon().cuts``).
         """
         return self._horizon
 
@@ -157,6 +159,8 @@ class LayerFlow(LayerQuantities):
 
         Costs O(T B H^3); ``norm`` is "spectral" (the largest singular value) or "frobenius",
         which is faster. With ``gradient="1997"`` the Jacobians are those of the truncated gradient.
+        They are those of the state: where it was detached (``cuts``) no gradient crosses, but the
+        product goes on.
         """
         return jacobian_norms(self.trace, norm)
 

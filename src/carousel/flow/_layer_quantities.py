@@ -6,11 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from carousel._errors import CarouselError
+from carousel.flow._misses import ByName, no_such_of_layer
 from carousel.flow._quantities import categories, pre_activations, quantity
 from carousel.flow._tiny import Tiny, tiny
 from carousel.trace import Trace
@@ -28,6 +30,14 @@ class LayerQuantities:
     """
 
     trace: Trace
+
+    if not TYPE_CHECKING:  # where it would make every name a known one
+
+        def __getattr__(self, name: str) -> object:
+            if name.startswith("_") or hasattr(type(self), name) or "trace" not in vars(self):
+                return object.__getattribute__(self, name)
+            known = ("trace", *(each for each in dir(type(self)) if not each.startswith("_")))
+            raise AttributeError(no_such_of_layer(self.trace, known, name), name=name, obj=self)
 
     @property
     def name(self) -> str:
@@ -103,6 +113,7 @@ class LayerQuantities:
     def certificate(self) -> float:
         """max |h recomputed - h of the module|, over all steps and, at the last, c too.
 
+        Where the module's own h is infinite or NaN nothing is compared; ``flow.nonfinite`` tells.
         In a stack every layer has that of the layer that was met worst, relative to its limit:
         gradients have come through all of them.
         """
@@ -162,20 +173,21 @@ class LayerQuantities:
         """Activations by name, each [T, B, H]: LSTM i, f, g, o; GRU r, z, n; RNN h.
 
         Raises:
-            CarouselError: of a cell that was measured as a function of which nothing more is known.
+            CarouselError: of a cell that was measured as a function of which nothing more is known,
+                and by the mapping, of a gate that it does not have.
         """
         if not self.trace.cell.derived:
             raise CarouselError(
                 f"{self.name} was measured as a function (x_t, state) -> state, so its gates are "
-                "not known. Measure torch.nn.RNN, LSTM or GRU, or one of Carousel's layers, with "
-                "carousel.measure to see them."
+                "not known. Measure torch.nn.RNN, LSTM or GRU, their *Cell modules called in a "
+                "loop, or one of Carousel's layers, with carousel.measure to see them."
             )
-        return self.trace.trajectory.gates
+        return ByName(self.trace.trajectory.gates, f"{self.name} ({self.kind})")
 
     @cached_property
     def pre_activations(self) -> Mapping[str, Tensor]:
         """The arguments of the activations, by the same names, each [T, B, H]."""
-        return pre_activations(self.trace)
+        return ByName(pre_activations(self.trace), f"{self.name} ({self.kind})")
 
     def norm(self, name: str) -> Tensor:
         """Euclidean norm over the units of a quantity, [T, B]; 0 at padding.

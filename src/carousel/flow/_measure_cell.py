@@ -19,7 +19,7 @@ from carousel.cells import Cell, Scaled, State, Trajectory, Weights, adjoint_thr
 from carousel.flow._autograd import CellSteps, StepGraph
 from carousel.flow._flow import Flow
 from carousel.flow._layer_flow import LayerFlow
-from carousel.flow._watch import Buffers, described
+from carousel.flow._watch import Buffers, described, refuse_inference_mode
 from carousel.trace import Trace
 
 __all__ = ["measure_cell"]
@@ -62,6 +62,7 @@ def measure_cell(
             depend on the one before, the sequences mix, or the loss is not a scalar that depends on
             the states.
     """
+    refuse_inference_mode("measure_cell")
     start = _start(x, state)
     x = x.detach().clone()  # a cell may change in place what it is given
     known = opaque_cell(_name_of(cell), _as_step(cell, len(start)), has_c=len(start) == 2)

@@ -17,7 +17,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils.hooks import RemovableHandle
 
-from carousel._errors import CarouselError
+from carousel._errors import CarouselError, kind_of
 from carousel.cells import Saved, Weights, offer, withdraw
 from carousel.layers import Recurrent
 from carousel.trace import refuse_compiled
@@ -62,7 +62,7 @@ class NormWatcher:
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, nn.Module):
             raise CarouselError(
-                f"Expected a torch.nn.Module to watch, got {type(model).__name__}. "
+                f"Expected a torch.nn.Module to watch, got {kind_of(model)}. "
                 "Pass the model itself, not its class, its output or its parameters."
             )
         refuse_compiled(model)

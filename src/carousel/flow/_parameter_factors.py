@@ -66,8 +66,8 @@ def not_known(layer: str) -> CarouselError:
     """What is said where parameters are asked for of a cell that was measured as a function."""
     return CarouselError(
         f"{layer} was measured as a function (x_t, state) -> state, so its parameters are not "
-        "known. Measure torch.nn.RNN, LSTM or GRU, or one of Carousel's layers, with "
-        "carousel.measure to see them."
+        "known. Measure torch.nn.RNN, LSTM or GRU, their *Cell modules called in a loop, or one of "
+        "Carousel's layers, with carousel.measure to see them."
     )
 
 

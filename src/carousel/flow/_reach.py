@@ -19,6 +19,10 @@ __all__ = ["reach"]
 def reach(trace: Trace, lag_steps: int) -> Tensor:
     """log10 of ||V ds_T/ds_{T-lag}||_2 [B], V as for the horizon; see ``LayerFlow.reach``."""
     longest = int(trace.lengths.max()) - 1
+    if longest < 1:
+        raise CarouselError(
+            f"{trace.name} was shown one step, over which there is no lag. Measure longer sequences."
+        )
     if type(lag_steps) is not int or not 1 <= lag_steps <= longest:
         raise CarouselError(
             f"Expected a lag from 1 to {longest} steps, for {trace.name} was shown {longest + 1} "

@@ -95,7 +95,12 @@ def parquet(
     )
     about = {"layers": {name: _about(layer) for name, layer in layers.items()}, "remarks": remarks}
     table = table.replace_schema_metadata({"carousel": json.dumps(about, allow_nan=False)})
-    writer.write_table(table, path)
+    try:
+        writer.write_table(table, path)
+    except OSError as error:
+        raise CarouselError(
+            f"The table cannot be written to {path}: {error}. Choose another path for it."
+        ) from error
 
 
 def dataset(layer: LayerFlow, quantities: Sequence[str] | None, *, units: bool) -> xr.Dataset:

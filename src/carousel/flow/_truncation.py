@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, SupportsFloat
 
 import torch
 from torch import Tensor
@@ -114,7 +114,7 @@ class TruncationCurve:
             CarouselError: no positive number, an unknown parameter, or a gradient of zero, from
                 which nothing has a relative difference.
         """
-        if not relative > 0:
+        if not _number(relative) > 0:
             raise CarouselError(
                 f"Expected a relative difference above 0, such as 0.1, got {relative!r}."
             )
@@ -136,6 +136,10 @@ class TruncationCurve:
         if not len(above):
             return 1
         return min(int(above[-1]) + 2, len(curve))  # at the longest k only rounding is left
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, SupportsFloat) else math.nan
 
 
 def truncation(trace: Trace, k: int, how: How = "window") -> Truncation:

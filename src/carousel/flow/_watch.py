@@ -9,12 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from carousel._errors import CarouselError
+from carousel._errors import CarouselError, kind_of
 from carousel.flow._flow import Flow
 from carousel.flow._layer_flow import LayerFlow
 from carousel.trace import Recorder
 
-__all__ = ["Buffers", "Watcher", "described", "loss_of", "measure", "watch"]
+__all__ = [
+    "Buffers",
+    "Watcher",
+    "described",
+    "loss_of",
+    "measure",
+    "refuse_inference_mode",
+    "watch",
+]
 
 
 class Watcher(Recorder):
@@ -72,9 +80,10 @@ def measure(model: nn.Module, batch: Any, loss_fn: Callable[..., Tensor] | None 
             ``loss_fn(model(inputs), target)`` with ``batch = (inputs, target)``.
 
     Raises:
-        CarouselError: the model or the loss does not accept the batch, or the loss is not a scalar
-            that depends on a recurrent module.
+        CarouselError: the model or the loss does not accept the batch, the loss is not a scalar
+            that depends on a recurrent module, or this is under ``torch.inference_mode()``.
     """
+    refuse_inference_mode("measure")
     watcher = Watcher(model, keep_outputs=True)
     run = _closure(model, batch, loss_fn)
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
@@ -87,7 +96,22 @@ def measure(model: nn.Module, batch: Any, loss_fn: Callable[..., Tensor] | None 
                 gradients = torch.autograd.grad(loss, edges, allow_unused=True)
                 for (call, output, _), gradient in zip(watcher.outputs, gradients, strict=True):
                     watcher.take(call, output, gradient)
+        if not watcher.passes_recorded:
+            raise CarouselError(watcher.met.why_nothing_measured())
         return watcher.flow
+
+
+def refuse_inference_mode(function: str) -> None:
+    """Refuse to measure where nothing takes a gradient, which enable_grad() does not change.
+
+    Raises:
+        CarouselError: under ``torch.inference_mode()``.
+    """
+    if torch.is_inference_mode_enabled():
+        raise CarouselError(
+            f"carousel.{function} was called under torch.inference_mode(), in which nothing takes "
+            "a gradient. Call it outside, or under `with torch.inference_mode(False):`."
+        )
 
 
 def loss_of(model: nn.Module, batch: Any, loss_fn: Callable[..., Tensor] | None = None) -> Tensor:
@@ -171,8 +195,7 @@ def described(thing: Any) -> str:
     if isinstance(thing, (tuple, list)) and not hasattr(thing, "_fields"):
         inside = ", ".join(described(part) for part in thing[:4])
         return f"a {type(thing).__name__} of {len(thing)} ({inside}{', ..' * (len(thing) > 4)})"
-    name = type(thing).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+    return kind_of(thing)
 
 
 class Buffers:

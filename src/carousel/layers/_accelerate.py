@@ -8,7 +8,7 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
-from carousel._errors import CarouselError
+from carousel._errors import CarouselError, kind_of
 from carousel.layers._gru import GRU
 from carousel.layers._lstm import LSTM
 from carousel.layers._recurrent import Recurrent
@@ -52,7 +52,7 @@ def accelerate(model: Model) -> Model:
     """
     if not isinstance(model, nn.Module):
         raise CarouselError(
-            f"Expected a torch.nn.Module to accelerate, got {type(model).__name__}. Pass the model "
+            f"Expected a torch.nn.Module to accelerate, got {kind_of(model)}. Pass the model "
             "itself, not its class, output or parameters."
         )
     left, found = [], False

@@ -11,6 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from carousel._errors import kind_of
+
 __all__ = ["check_batch_sizes", "check_input", "check_options", "check_state"]
 
 LSTM_ONLY = ("proj_size", "variant", "squashers", "gradient")
@@ -48,8 +50,8 @@ def check_input(x: object, weight: Tensor, input_size: int, packed: bool) -> Non
     """
     if not isinstance(x, Tensor):
         raise TypeError(
-            "The input must be a Tensor or a PackedSequence, but it is a "
-            f"{type(x).__name__}. Stack the steps (torch.stack) or pack the sequences "
+            "The input must be a Tensor or a PackedSequence, but it is "
+            f"{kind_of(x)}. Stack the steps (torch.stack) or pack the sequences "
             "(torch.nn.utils.rnn.pack_sequence)."
         )
     if packed:
@@ -73,11 +75,18 @@ def check_input(x: object, weight: Tensor, input_size: int, packed: bool) -> Non
             f"The input is on {x.device} and the weights on {weight.device}. "
             f"Move the input, x.to({str(weight.device)!r}), or the layer."
         )
-    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+    if x.dtype == weight.dtype or torch.is_autocast_enabled(x.device.type):
+        return
+    if not x.is_floating_point():
         raise ValueError(
-            f"The input is {x.dtype} and the weights are {weight.dtype}. "
-            f"Convert the input, x.to({weight.dtype}), or the layer, .to({x.dtype})."
+            f"The input is {x.dtype}, and a layer takes floating-point numbers. Convert it, "
+            f"x.to({weight.dtype}); numbers of tokens or classes go through torch.nn.Embedding or "
+            "one_hot first."
         )
+    raise ValueError(
+        f"The input is {x.dtype} and the weights are {weight.dtype}. "
+        f"Convert the input, x.to({weight.dtype}), or the layer, .to({x.dtype})."
+    )
 
 
 def check_batch_sizes(batch_sizes: Tensor, rows: int) -> None:
@@ -112,7 +121,7 @@ def check_state(name: str, state: object, x: Tensor, shape: tuple[int, ...], bat
         RuntimeError: wrong rank, shape, dtype or device.
     """
     if not isinstance(state, Tensor):
-        raise TypeError(f"{name} must be a Tensor, but it is a {type(state).__name__}.")
+        raise TypeError(f"{name} must be a Tensor, but it is {kind_of(state)}.")
     if state.dim() != len(shape):
         kind = "batched (3D)" if batched else "unbatched (2D)"
         raise RuntimeError(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from carousel._errors import CarouselError
+from carousel._errors import CarouselError, kind_of
 from carousel.diagnosis import Finding
-from carousel.flow import Flow
+from carousel.flow import Flow, LayerFlow, Watcher
 from carousel.report._html import to_html
 from carousel.report._json import to_json
 from carousel.report._schema import DataTable, ReportData
@@ -49,13 +49,11 @@ class Report:
     code: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.flows, (Flow, Mapping)):
+            raise _no_flow(self.flows)
         for name, flow in self._named().items():
             if not isinstance(flow, Flow):
-                raise CarouselError(
-                    f"Expected a Flow, or a mapping from names to Flows, got a "
-                    f"{type(flow).__name__}{f' under {name!r}' if name else ''}. "
-                    "carousel.measure(model, batch, loss_fn) gives a Flow."
-                )
+                raise _no_flow(flow, name)
             if not len(flow):
                 raise CarouselError("Expected a Flow with at least one layer, got an empty one.")
         if not self._named():
@@ -121,3 +119,16 @@ class Report:
 
     def _named(self) -> Mapping[str, Flow]:
         return {"": self.flows} if isinstance(self.flows, Flow) else self.flows
+
+
+def _no_flow(thing: object, name: str = "") -> CarouselError:
+    """What is said where a report is asked for of something else."""
+    todo = "carousel.measure(model, batch, loss_fn) gives a Flow."
+    if isinstance(thing, Watcher):
+        todo = "Pass watcher.flow, the flow of its last backward pass."
+    if isinstance(thing, LayerFlow):
+        todo = "A report is on a whole Flow: pass the flow that the layer is of, as watcher.flow."
+    return CarouselError(
+        f"Expected a Flow, or a mapping from names to Flows, got {kind_of(thing)}"
+        f"{f' under {name!r}' if name else ''}. {todo}"
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from carousel._drawing import DASHES, Line, axes_for, finish, label_lines, log10_axis, palette_of
+from carousel._errors import CarouselError
 from carousel.theory._bound import NormBound
 from carousel.theory._checks import whole_steps
 from carousel.theory._gate import bias_for_horizon, chrono_bias, forget_gate
@@ -198,6 +199,11 @@ def plot_bound(bound: NormBound, steps: int = 50, ax: Axes | None = None) -> Axe
     Raises:
         CarouselError: matplotlib is missing.
     """
+    if not isinstance(bound, NormBound):
+        raise CarouselError(
+            "Expected bound to be what carousel.theory.vanishes(w_hh, nonlinearity) gives, got "
+            f"{bound!r}. Of one unit: plot_bound(vanishes(0.5))."
+        )
     lags = np.arange(whole_steps("steps", steps) + 1)
     levels = np.array([bound.log10_after(int(k)) for k in lags])
     label = rf"bound $(\gamma\,\sigma_1)^k$, {bound.factor:.3g} a step"

@@ -205,17 +205,24 @@ def _without_unheard(
 
 
 def _rounding(trajectory: Trajectory, dtype: torch.dtype) -> float:
-    """What rounding can explain of a certificate, times the largest state (at least 1).
+    """What rounding can explain of a certificate, times the largest finite state (at least 1).
 
     4 roundings to the module's dtype and 32 to that of the replay, whose products add up many
     terms; with a cell state, which is scanned over T steps, sqrt(T) roundings more.
     """
     states = [state for state in (trajectory.h, trajectory.c) if state is not None]
-    largest = max(float(state.abs().amax()) for state in states)
-    scale = max(1.0, largest if math.isfinite(largest) else 1.0)
+    scale = max(1.0, *(_largest_finite(state) for state in states))
     roundings = 4 + (math.sqrt(len(trajectory.h)) if trajectory.c is not None else 0)
     replay_eps = torch.finfo(trajectory.h.dtype).eps
     return (roundings * torch.finfo(dtype).eps + 32 * replay_eps) * scale
+
+
+def _largest_finite(state: Tensor) -> float:
+    """The largest absolute value; of what is finite, where not all of it is."""
+    largest = float(state.abs().amax())
+    if math.isfinite(largest):
+        return largest
+    return float(torch.where(state.isfinite(), state.abs(), 0.0).amax())
 
 
 def _notes(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from carousel._errors import CarouselError
+from carousel._errors import CarouselError, kind_of
 from carousel.cells import Cell, Run, Weights, cell_named, recurrence
 from carousel.layers import Recurrent
 
@@ -104,7 +104,7 @@ def find_recurrent(model: nn.Module) -> tuple[dict[nn.Module, str], list[str]]:
     """
     if not isinstance(model, nn.Module):
         raise CarouselError(
-            f"Expected a torch.nn.Module to watch, got {type(model).__name__}. "
+            f"Expected a torch.nn.Module to watch, got {kind_of(model)}. "
             "Pass the model itself, not its output or its parameters."
         )
     refuse_compiled(model)

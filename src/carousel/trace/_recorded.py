@@ -25,7 +25,7 @@ from carousel.cells import (
     largest,
 )
 from carousel.trace._call import Call, Gradients
-from carousel.trace._replay import LayerReplay, gap, turner, with_rows_added
+from carousel.trace._replay import LayerReplay, gap_of_output, turner, with_rows_added
 
 __all__ = ["Heard", "Listener", "recorded_layers"]
 
@@ -133,7 +133,7 @@ class _Layer:
             trajectory=trajectory,
             start=start,
             end=tuple(self._states(state) for state in ends if state is not None),
-            certificate=gap(again, self.h).amax(0),
+            certificate=gap_of_output(again, self.h).amax(0),
             d_h=back.d_h,
             d_c=back.d_c,
             d_h_injected=Scaled(outside),

@@ -32,6 +32,7 @@ from carousel.trace._cuts import starts_where
 from carousel.trace._layerwise import forward_layerwise, masks_readable
 from carousel.trace._layout import layout_of
 from carousel.trace._modules import Spec, find_recurrent, spec_of, weights_of
+from carousel.trace._nothing import Met
 from carousel.trace._recorded import Listener
 from carousel.trace._timelines import traces_of
 from carousel.trace._timepath import Edge, TimePath, edge_of
@@ -71,6 +72,7 @@ class Recorder:
         self._pass_recorded = False
         self._last: dict[Call, Gradients] = {}
         self._serial = 0
+        self.met = Met()
         self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
         self._produced: weakref.WeakValueDictionary[Edge, Call] = weakref.WeakValueDictionary()
         self._rng_states: dict[nn.Module, Tensor] = {}
@@ -85,6 +87,7 @@ class Recorder:
             raise CarouselError(
                 "This watcher is already listening. Enter it once, or make another one."
             )
+        self.met.entered = True
         self._handles = [
             register_module_forward_pre_hook(self._before_forward),  # type: ignore[arg-type]
             register_module_forward_hook(self._after_forward, with_kwargs=True),
@@ -120,11 +123,7 @@ class Recorder:
     def traces(self) -> list[Trace]:
         """The traces of the last recorded backward pass, replayed from what was recorded."""
         if not self._last:
-            raise CarouselError(
-                "No backward pass has been recorded. Run the forward pass and loss.backward() "
-                "inside `with carousel.watch(model) as watcher:`, with gradients enabled, and let "
-                "the loss depend on the output of a recurrent module; then read watcher.flow."
-            )
+            raise CarouselError(self.met.why_nothing(listening=bool(self._handles)))
         return traces_of(self._last)
 
     # Forward.
@@ -136,6 +135,7 @@ class Recorder:
 
     def _before_forward(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if module not in self._names or not torch.is_grad_enabled() or not self._recording():
+            self.met.without_gradient += module in self._names and not torch.is_grad_enabled()
             return None
         if isinstance(module, nn.RNNBase) and spec_of(module).dropout > 0:
             self._rng_states[module] = torch.get_rng_state()
@@ -166,6 +166,7 @@ class Recorder:
             return result
         x = args[0] if args else kwargs["input"]
         if _data(x).numel() == 0:
+            self.met.empty += 1
             return None  # torch accepts an empty batch; there is nothing in it to record
         state = args[1] if len(args) > 1 else kwargs.get("hx")
         states = _as_tuple(state)
@@ -209,6 +210,7 @@ class Recorder:
             runs=runs,
         )
         self._serial += 1
+        self.met.recorded += 1
         self._listen(call, _named_outputs(module, result))
         self._calls.add(call)
         return result
