@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from carousel._errors import CarouselError
+from carousel._errors import CarouselError, kind_of
 from carousel.flow import Flow, LayerFlow
 
 __all__ = ["ClippingRecord", "Place", "Subject", "subject_of"]
@@ -105,7 +105,7 @@ def subject_of(
     """
     if not isinstance(flow, Flow):
         raise CarouselError(
-            f"Expected a Flow to diagnose, got a {type(flow).__name__}. "
+            f"Expected a Flow to diagnose, got {kind_of(flow)}. "
             "carousel.measure(model, batch, loss_fn) gives one, and so does watcher.flow."
         )
     if lag is not None and (type(lag) is not int or lag < 1):

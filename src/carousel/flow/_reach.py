@@ -21,7 +21,7 @@ def reach(trace: Trace, lag_steps: int) -> Tensor:
     longest = int(trace.lengths.max()) - 1
     if longest < 1:
         raise CarouselError(
-            f"{trace.name} was shown one step, over which there is no lag. Measure longer sequences."
+            f"{trace.name} was shown one step, which has no lag. Measure longer sequences."
         )
     if type(lag_steps) is not int or not 1 <= lag_steps <= longest:
         raise CarouselError(
