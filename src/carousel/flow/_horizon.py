@@ -60,6 +60,7 @@ class Horizon:
     rate_interval: tuple[float, float]  # 95 %, from the spread over the batch and windows of time
     lags: int  # steps over which the rate was taken, or until the product was zero
     left_out: int = 0  # sequences that are not counted: their product is exactly zero
+    nonfinite: int = 0  # sequences that are not counted either: their states are not finite
 
     @property
     def steps(self) -> float | None:
@@ -81,9 +82,11 @@ class Horizon:
 
     def __str__(self) -> str:
         said = SENTENCES[self.kind](self)
-        if not self.left_out:
-            return said
-        return f"{said} Sequences not counted, since nothing reaches back in them: {self.left_out}."
+        if self.left_out:
+            said += f" Sequences not counted, since nothing reaches back in them: {self.left_out}."
+        if self.nonfinite and self.kind != "nonfinite":
+            said += f" Sequences not counted, since their states are not finite: {self.nonfinite}."
+        return said
 
 
 def horizon(trace: Trace) -> Horizon:
@@ -93,11 +96,11 @@ def horizon(trace: Trace) -> Horizon:
     """
     finite = trace.trajectory.h.isfinite().all(dim=-1).all(dim=0)
     if not bool(finite.any()):
-        return Horizon("nonfinite", math.nan, (math.nan, math.nan), 0)
+        return Horizon("nonfinite", math.nan, (math.nan, math.nan), 0, nonfinite=len(finite))
     unchanged = torch.where(trace.handed_over == 1, 1.0, torch.nan)
     trace = replace(trace, handed_over=unchanged)
     log = log_norms_by_lag(trace, leading_rows(trace), spectral, MOST_LAGS)
-    return horizon_of(log[:, finite])
+    return replace(horizon_of(log[:, finite]), nonfinite=int((~finite).sum()))
 
 
 def horizon_of(log_norms: Tensor) -> Horizon:

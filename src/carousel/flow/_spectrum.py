@@ -25,6 +25,7 @@ from carousel._errors import CarouselError
 from carousel.flow._frame import Frame, random_frame
 from carousel.flow._horizon import t_quantile
 from carousel.flow._running import in_running_order
+from carousel.flow._shown import Shown
 from carousel.flow._tangent import tangent_of
 from carousel.trace import Trace
 
@@ -38,8 +39,8 @@ MANY = 8  # sequences from which on their spread alone gives a standard error
 Kind = Literal["contracting", "expanding", "level", "zero", "nonfinite", "too short"]
 
 
-@dataclass(frozen=True, eq=False)
-class Spectrum:
+@dataclass(frozen=True, eq=False, repr=False)
+class Spectrum(Shown):
     """Lyapunov exponents per step, natural logarithms, the largest first.
 
     ``kind`` says which case it is: *contracting* and *expanding* by the sign of the largest

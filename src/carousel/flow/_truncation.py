@@ -33,6 +33,7 @@ from carousel.flow._difference import Difference
 from carousel.flow._parameter_factors import not_known
 from carousel.flow._parameter_gradients import parameter_gradients
 from carousel.flow._running import in_running_order, turned_back
+from carousel.flow._shown import Shown, counted, middle, per_cent
 from carousel.flow._tangent import back_of
 from carousel.trace import Trace
 
@@ -41,10 +42,15 @@ __all__ = ["Truncation", "TruncationCurve", "truncation", "truncation_curve"]
 How = Literal["window", "chunks"]
 WAYS = ("window", "chunks")
 ALL = "all"  # the parameters of a layer, side by side
+Without = Literal["exactly zero", "not finite"]
+WHERE_TO_LOOK: dict[Without, str] = {
+    "exactly zero": "layer.norm('d_h') shows where no gradient arrives.",
+    "not finite": "flow.nonfinite says where NaN or infinity first arose.",
+}
 
 
-@dataclass(frozen=True, eq=False)
-class Truncation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Truncation(Shown):
     """One layer truncated at ``k`` steps; what arrives from above is what arrives in full.
 
     By step: |d_k - d| / |d| and the cosine over the units, [T, B] float64; NaN where the total is
@@ -59,6 +65,20 @@ class Truncation:
     cosine_c: Tensor | None
     of_parameters: Mapping[str, Difference] | None  # by torch's names, and "all"; None: not known
     layer: str
+
+    def __str__(self) -> str:
+        said = f"{self.layer} truncated at {counted(self.k, 'step')} ({self.how}): "
+        known = self.of_parameters
+        if known is None:
+            return f"{said}dL/dh_t is {per_cent(middle(self.relative_h))} off (median)."
+        all_of_them = known[ALL]
+        if math.isnan(all_of_them.relative):
+            return f"{said}the full gradient is zero or not finite, so nothing is relative to it."
+        bias = per_cent(all_of_them.relative)
+        return (
+            f"{said}the gradient of its parameters is {bias} off the full one (cosine "
+            f"{all_of_them.cosine:.3g})."
+        )
 
     @property
     def parameters(self) -> Mapping[str, Difference]:
@@ -84,8 +104,8 @@ class Truncation:
         return self.of_parameters
 
 
-@dataclass(frozen=True, eq=False)
-class TruncationCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class TruncationCurve(Shown):
     """``Difference`` of every parameter's gradient, and of all together, for k = 1 .. K."""
 
     k: Tensor  # [K] int64
@@ -93,6 +113,16 @@ class TruncationCurve:
     cosines: Mapping[str, Tensor]
     relative: Tensor  # [K] of all parameters of the layer, side by side
     cosine: Tensor
+    without: Mapping[str, Without]  # by name, "all" too: why a gradient has no relative difference
+
+    def __str__(self) -> str:
+        if ALL in self.without:
+            return f"The full gradient is {self.without[ALL]}, so no truncation is relative to it."
+        return (
+            f"Truncated at k = 1 of {counted(len(self.k), 'step')}, the gradient of the parameters "
+            f"is {per_cent(float(self.relative[0]))} off the full one; from k = "
+            f"{self.length(0.1)} on it is at most 10 % off."
+        )
 
     def length(self, relative: float, parameter: str | None = None) -> int:
         """The smallest k from which on the relative difference stays at or below ``relative``.
@@ -104,8 +134,8 @@ class TruncationCurve:
             parameter: one of ``parameters``; None: all together.
 
         Raises:
-            CarouselError: no positive number, an unknown parameter, or a gradient of zero, from
-                which nothing has a relative difference.
+            CarouselError: no positive number, an unknown parameter, or a gradient that is zero or
+                not finite, from which nothing has a relative difference.
         """
         if not relative > 0:
             raise CarouselError(
@@ -118,9 +148,11 @@ class TruncationCurve:
             )
         curve = self.relative if parameter is None else self.parameters[parameter]
         if bool(curve.isnan().any()):
+            whose = parameter or ALL
             raise CarouselError(
-                "The gradient is zero or not finite, so nothing has a relative difference from it. "
-                "See flow.nonfinite and layer.norm('d_h')."
+                f"The gradient {'of the layer' if whose == ALL else f'of {whose}'} is "
+                f"{self.without[whose]}, so nothing has a relative difference from it. "
+                f"{WHERE_TO_LOOK[self.without[whose]]}"
             )
         above = (curve > relative).nonzero().flatten()
         if not len(above):
@@ -172,13 +204,26 @@ def truncation_curve(trace: Trace) -> TruncationCurve:
         names = list(curve[0])
         relative = {name: _column(d[name].relative for d in curve) for name in names}
         cosine = {name: _column(d[name].cosine for d in curve) for name in names}
+        bias = relative.pop(ALL)
         return TruncationCurve(
             k=torch.arange(1, len(curve) + 1),
-            relative=relative.pop(ALL),
+            relative=bias,
             cosine=cosine.pop(ALL),
             parameters=relative,
             cosines=cosine,
+            without=_without(relative | {ALL: bias}, full),
         )
+
+
+def _without(relative: Mapping[str, Tensor], full: Mapping[str, Tensor]) -> dict[str, Without]:
+    """Of each gradient that has no relative difference, whether it is zero or not finite."""
+    zero = {name: not bool((gradient != 0).any()) for name, gradient in full.items()}
+    zero[ALL] = all(zero.values())
+    return {
+        name: "exactly zero" if zero[name] else "not finite"
+        for name, curve in relative.items()
+        if bool(curve.isnan().any())
+    }
 
 
 def _column(numbers: Iterable[float]) -> Tensor:
