@@ -95,7 +95,7 @@ FUNCTION = dict.fromkeys(
 NO_C = {"gradient_1997": "does not have"}
 NO_CAROUSEL = {**NO_C, "carousel_share": "no carousel"}
 ONE_STEP = {"step_terms": "has one before it", "jacobian_product": "start"}
-NO_GRADIENT = {"truncation_length": "zero or not finite"}
+NO_GRADIENT = {"truncation_length": "is (exactly zero|not finite), so nothing"}
 
 SITUATIONS: dict[str, tuple[Callable[[], Flow], dict[str, str]]] = {
     "lstm": (lambda: both(Case(cell="lstm", steps=6, state="given")), {}),

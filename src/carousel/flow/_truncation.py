@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -37,7 +37,7 @@ from carousel.flow._shown import Shown, counted, middle, per_cent
 from carousel.flow._tangent import back_of
 from carousel.trace import Trace
 
-__all__ = ["Truncation", "TruncationCurve", "truncation", "truncation_curve"]
+__all__ = ["ALL", "Truncation", "TruncationCurve", "truncation", "truncation_curve"]
 
 How = Literal["window", "chunks"]
 WAYS = ("window", "chunks")
@@ -113,7 +113,9 @@ class TruncationCurve(Shown):
     cosines: Mapping[str, Tensor]
     relative: Tensor  # [K] of all parameters of the layer, side by side
     cosine: Tensor
-    without: Mapping[str, Without]  # by name, "all" too: why a gradient has no relative difference
+    without: Mapping[str, Without] = field(
+        default_factory=dict
+    )  # by name, "all" too: why a gradient has no relative difference
 
     def __str__(self) -> str:
         if ALL in self.without:
@@ -149,10 +151,10 @@ class TruncationCurve(Shown):
         curve = self.relative if parameter is None else self.parameters[parameter]
         if bool(curve.isnan().any()):
             whose = parameter or ALL
+            why = self.without.get(whose, "not finite")
             raise CarouselError(
                 f"The gradient {'of the layer' if whose == ALL else f'of {whose}'} is "
-                f"{self.without[whose]}, so nothing has a relative difference from it. "
-                f"{WHERE_TO_LOOK[self.without[whose]]}"
+                f"{why}, so nothing has a relative difference from it. {WHERE_TO_LOOK[why]}"
             )
         above = (curve > relative).nonzero().flatten()
         if not len(above):
