@@ -94,7 +94,7 @@ FUNCTION = dict.fromkeys(
 )
 NO_C = {"gradient_1997": "does not have"}
 NO_CAROUSEL = {**NO_C, "carousel_share": "no carousel"}
-ONE_STEP = {"step_terms": "has one before it", "jacobian_product": "start"}
+ONE_STEP = {"step_terms": "has one before it", "jacobian_product": "start", "reach": "shorter lag"}
 NO_GRADIENT = {"truncation_length": "is (exactly zero|not finite), so nothing"}
 
 SITUATIONS: dict[str, tuple[Callable[[], Flow], dict[str, str]]] = {
@@ -147,6 +147,7 @@ CALLS: dict[str, Callable[[LayerFlow], object]] = {
     "gradient_1997": lambda layer: layer.gradient_1997(),
     "omega": lambda layer: layer.omega().total,
     "horizon": lambda layer: (layer.horizon(), str(layer.horizon())),
+    "reach": lambda layer: layer.reach(1),
     "jacobian_norms": lambda layer: layer.jacobian_norms(),
     "jacobian_product": lambda layer: layer.jacobian_product(0, layer.steps - 1),
     "eigenvalues": lambda layer: layer.eigenvalues(0),

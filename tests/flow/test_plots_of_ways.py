@@ -366,6 +366,10 @@ def test_lines_of_a_truncation_say_where_and_why_they_end() -> None:
     (end,) = [one for one in ax.lines if one.get_label() == "_end weight_hh"]
     assert end.get_marker() == "v"
     np.testing.assert_allclose(end.get_xydata(), [[1, math.log10(bias[0])]])
+    (end,) = [one for one in ax.lines if one.get_label() == "_end all parameters"]
+    last = int((layer.truncation_curve().relative > 1e-5).nonzero()[-1]) + 1
+    assert end.get_xdata() == [last]
+    assert last > 1
     assert "triangle: below $10^{-5}$" in ax.get_xlabel()
     assert "weight_hh" in words(ax)
 
