@@ -199,7 +199,7 @@ def label_lines(ax: Axes, lines: Sequence[Line], floor: float = 0.0) -> None:
 
     Args:
         ax: where the lines are drawn already, on their final scale.
-        lines: with their labels.
+        lines: with their labels; a line without one is kept clear of all the same.
         floor: the share of the height, from the bottom, that belongs to something else.
     """
     figure = ax.get_figure(root=True)
@@ -211,7 +211,7 @@ def label_lines(ax: Axes, lines: Sequence[Line], floor: float = 0.0) -> None:
     taken: list[tuple[float, float, float]] = []  # x, y and half the width of a label
     for line, path in zip(lines, paths, strict=True):
         known = path[np.isfinite(path).all(axis=1)]
-        if not len(known):
+        if not len(known) or not line.label:
             continue
         text = ax.text(
             *(0.5, 0.5, line.label),

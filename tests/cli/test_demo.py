@@ -48,6 +48,7 @@ def test_json(tmp_path: Path) -> None:
         assert injected["largest"][-1] != "zero"
     for flow in report["flows"][:2]:
         assert "accuracy" in {fact["label"] for fact in flow["facts"]}
+    assert "the lines compare" in {fact["label"] for fact in report["facts"]}
     assert report["summary"].startswith("The gradient of the last step's loss")
     for words in ("training the tanh RNN", "training the LSTM", "page.html"):
         assert words in done.stderr
@@ -79,8 +80,9 @@ def test_wrong_usage_leaves_with_2(tmp_path: Path, arguments: list[str]) -> None
     [
         (-13.28, "shrinks by 13.3 powers of ten"),
         (2.0, "grows by 2.0 powers of ten"),
-        (-math.log10(4.4), "shrinks 4.4-fold"),
-        (math.log10(1.5), "grows 1.5-fold"),
+        (-math.log10(4.4), "shrinks by 0.6 powers of ten"),
+        (math.log10(1.5), "grows by 0.2 powers of ten"),
+        (-0.04, "keeps its size"),
         (-math.inf, "becomes exactly zero"),
         (math.nan, "is not a number"),
     ],

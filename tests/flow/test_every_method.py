@@ -99,7 +99,7 @@ ONE_STEP = {
     "jacobian_product": "start",
     "reach": "Measure longer sequences",
 }
-NO_GRADIENT = {"truncation_length": "zero or not finite"}
+NO_GRADIENT = {"truncation_length": "is (exactly zero|not finite), so nothing"}
 
 SITUATIONS: dict[str, tuple[Callable[[], Flow], dict[str, str]]] = {
     "lstm": (lambda: both(Case(cell="lstm", steps=6, state="given")), {}),

@@ -317,3 +317,83 @@ def test_terms_and_omega_are_drawn_as_measured() -> None:
 def test_what_is_refused(call: Callable[[LayerFlow], Axes], message: str) -> None:
     with pytest.raises(CarouselError, match=message):
         call(measured(nn.RNN(3, 4), steps=6))
+
+
+def broken(batch: int = 4, steps: int = 30) -> LayerFlow:
+    """One sequence whose states are NaN from the middle on."""
+    torch.manual_seed(0)
+    lstm = nn.LSTM(3, 5)
+    x = torch.randn(steps, batch, 3)
+    x[steps // 2, 0] = math.nan
+    return carousel.measure(lstm, lambda: lstm(x)[0].square().sum())["l0"]
+
+
+def test_nan_in_few_sequences_has_a_mark_over_the_number_of_the_others() -> None:
+    layer = broken()
+    ax = layer.plot.itemised()
+    assert hatched(ax)["NaN in some"] == HATCHES[Category.NAN][:2]
+    assert "NaN in some" in [text.get_text() for text in ax.get_legend().get_texts()]
+    matrix = matrix_of(layer, layer.itemised(), "h")
+    expected = layer.itemised().log10_h.isnan().any(-1).numpy() & (matrix.kinds >= 0)
+    np.testing.assert_array_equal(matrix.some_nan, expected)
+    assert np.isfinite(matrix.log10[expected]).all()
+    assert expected.any()
+    assert hatched(broken(batch=1).plot.itemised()) == {"NaN": HATCHES[Category.NAN]}
+
+
+def test_a_spectrum_marks_sequences_that_are_not_finite() -> None:
+    ax = broken().plot.spectrum()
+    assert hatched(ax) == {"NaN: 1 of 4": HATCHES[Category.NAN]}
+    assert "sequences not counted: 1" in words(ax)
+    whole = measured(nn.LSTM(3, 5)).plot.spectrum()
+    assert not hatched(whole)
+    assert "not counted" not in words(whole)
+
+
+def test_the_last_step_of_omega_is_no_padding() -> None:
+    assert set(hatched(measured(nn.GRU(3, 4)).plot.omega())) == {"no step after"}
+    both = nn.GRU(3, 4, bidirectional=True)
+    assert set(hatched(measured(both).plot.omega())) == {"no step before"}
+    ragged = flows.categories()["rnn.l0"].plot.omega()
+    assert "no step after, padding" in hatched(ragged)
+
+
+def test_lines_of_a_truncation_say_where_and_why_they_end() -> None:
+    layer = measured(nn.LSTM(3, 5), steps=3, dtype=torch.float64)
+    ax = layer.plot.truncation()
+    bias = layer.truncation_curve().parameters["weight_hh"]
+    assert int((bias > 1e-5).sum()) == 1, "the test needs a line of one point"
+    (end,) = [one for one in ax.lines if one.get_label() == "_end weight_hh"]
+    assert end.get_marker() == "v"
+    np.testing.assert_allclose(end.get_xydata(), [[1, math.log10(bias[0])]])
+    (end,) = [one for one in ax.lines if one.get_label() == "_end all parameters"]
+    last = int((layer.truncation_curve().relative > 1e-5).nonzero()[-1]) + 1
+    assert end.get_xdata() == [last]
+    assert last > 1
+    assert "triangle: below $10^{-5}$" in ax.get_xlabel()
+    assert "weight_hh" in words(ax)
+
+
+def test_a_truncation_with_nothing_to_draw_says_so_and_why() -> None:
+    for layer, why in (
+        (measured(nn.GRU(3, 5), steps=1), "no bias is above"),
+        (broken(), "the gradient is not finite"),
+    ):
+        ax = layer.plot.truncation()
+        assert "no number to draw" in words(ax)
+        assert why in words(ax)
+        assert "triangle" not in ax.get_xlabel()
+
+
+@pytest.mark.parametrize("steps", [3, 12, 40, 200])
+@pytest.mark.parametrize("module", [nn.LSTM(3, 5), nn.RNN(3, 5)], ids=["lstm", "rnn"])
+def test_no_words_lie_on_the_line_of_ten_per_cent(module: nn.Module, steps: int) -> None:
+    ax = measured(module, steps=steps, dtype=torch.float64).plot.truncation()
+    ax.figure.draw_without_rendering()
+    level = ax.transData.transform((1, -1))[1]
+    (said,) = [text for text in ax.texts if text.get_text().startswith("at most")]
+    box = said.get_window_extent()
+    assert not box.y0 <= level <= box.y1
+    for text in ax.texts:
+        if text is not said:
+            assert not text.get_window_extent().overlaps(box), text.get_text()

@@ -12,6 +12,7 @@ from tests.report import flows
 
 from carousel.flow import Flow
 from carousel.report import Report
+from carousel.report._schema import DataTable
 
 BRAILLE = re.compile("[\u2801-\u28ff]")
 
@@ -156,3 +157,15 @@ def test_any_length(steps: int) -> None:
     text = printed(Report(flow), 60)
     assert "A" in text
     assert f"{steps - 1}" in text
+
+
+@pytest.mark.parametrize("width", [50, 60, 70, 80])
+def test_no_number_is_broken_over_two_lines(width: int) -> None:
+    """Not even one with a no-break space in it, which rich takes for a place to break at."""
+    row = ("a network, untrained", "263.4 steps [71.3,\N{NO-BREAK SPACE}4\N{NO-BREAK SPACE}068]")
+    cells = (*row, "2.4×10⁻⁴⁰⁰", "123\N{NO-BREAK SPACE}456", "reaches 97.5 %")
+    table = DataTable("Numbers", ("layer", "horizon", "begins", "updates", "accuracy"), (cells,))
+    text = printed(Report(flows.lstm(), tables=(table,)), width)
+    words = text.split()
+    for number in ("263.4", "[71.3,", "4068]", "2.4×10⁻⁴⁰⁰", "123456", "97.5"):
+        assert number in words, number

@@ -135,10 +135,10 @@ def change(log10_ratio: float) -> str:
         return "is not a number"
     if log10_ratio == -math.inf:
         return "becomes exactly zero"
-    did = "shrinks" if log10_ratio < 0 else "grows"
-    if abs(log10_ratio) < 1:
-        return f"{did} {10 ** abs(log10_ratio):.1f}-fold"
-    return f"{did} by {abs(log10_ratio):.1f} powers of ten"
+    powers = f"{abs(log10_ratio):.1f}"
+    if powers == "0.0":
+        return "keeps its size"
+    return f"{'shrinks' if log10_ratio < 0 else 'grows'} by {powers} powers of ten"
 
 
 def learnt(record: TrainingRecord) -> str:
@@ -162,6 +162,8 @@ def facts(
         "data": data.description,
         "the gradient is that of": "the loss on the last step alone, "
         f"of {SEQUENCES} sequences of the test part",
+        "the lines compare": "by how far each falls from its own last step: how high it begins is "
+        "the size of that network's own loss gradient, and says nothing of time",
         f"{metric} without memory": f"{in_metric(data.baseline, metric)} "
         f"({data.baseline_description})",
         "training": f"Adam, learning rate {recipe.learning_rate}, batches of {recipe.batch_size} "

@@ -31,13 +31,14 @@ from carousel._errors import CarouselError
 from carousel.flow._jacobian import NORMS, by_lag, jacobian_norms, norm_named
 from carousel.flow._one_step import OneStep, linearised
 from carousel.flow._running import in_running_order
+from carousel.flow._shown import Shown, listed, middle, number, per_cent
 from carousel.trace import Trace
 
 __all__ = ["CarouselShare", "StepTerms", "carousel_share", "step_terms"]
 
 
-@dataclass(frozen=True, eq=False)
-class StepTerms:
+@dataclass(frozen=True, eq=False, repr=False)
+class StepTerms(Shown):
     """dc_t/dc_{t-1} of an LSTM, or dh_t/dh_{t-1} of a GRU or an RNN, as a sum of terms.
 
     Row j, column k of a term is what unit k before does to unit j after. NaN for a sequence that
@@ -48,14 +49,25 @@ class StepTerms:
     step: int  # t; the step before it is t-1, or t+1 in the reverse direction
     terms: Mapping[str, Tensor]  # "direct" (no RNN has it) and by gate, each [B, H, H]
 
+    def __str__(self) -> str:
+        terms = {**self.terms, "total": self.total}
+        norms = (
+            (name, number(middle(torch.linalg.matrix_norm(term.double()).log10())))
+            for name, term in terms.items()
+        )
+        return (
+            f"d{self.state}_t/d{self.state}_{{t-1}} at step t = {self.step}, by the Frobenius "
+            f"norms of its terms (medians over the sequences): {listed(norms)}."
+        )
+
     @property
     def total(self) -> Tensor:
         """The derivative itself [B, H, H]."""
         return torch.stack(list(self.terms.values())).sum(0)
 
 
-@dataclass(frozen=True, eq=False)
-class CarouselShare:
+@dataclass(frozen=True, eq=False, repr=False)
+class CarouselShare(Shown):
     """How much of ds_T/ds_t is the carousel alone, by lag; T is each sequence's last step.
 
     NaN where there is no such lag; -inf is an exact zero.
@@ -64,6 +76,17 @@ class CarouselShare:
     lags: Tensor  # [L] int64, 0 .. L-1 steps back
     log10_carousel: Tensor  # [L, B] float64, norm of the product that follows the carousel alone
     log10_full: Tensor  # [L, B] float64, norm of the full product
+
+    def __str__(self) -> str:
+        share = self.share
+        known = (~share.isnan()).any(1).nonzero().flatten().tolist()
+        if not known or known[-1] == 0:
+            return "There is no lag over which the carousel has a share."
+        said = [f"{per_cent(middle(share[lag]))} at lag {lag}" for lag in sorted({1, known[-1]})]
+        return (
+            f"Beside ds_T/ds_t, the carousel alone is {' and '.join(said)} by its norm (medians "
+            "over the sequences)."
+        )
 
     @property
     def share(self) -> Tensor:

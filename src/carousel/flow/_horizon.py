@@ -62,6 +62,7 @@ class Horizon:
     lags: int  # steps over which the rate was taken, or until the product was zero
     left_out: int = 0  # sequences that are not counted: their product is exactly zero
     cuts: tuple[int, ...] = ()  # steps before which the whole state was detached
+    nonfinite: int = 0  # sequences that are not counted either: their states are not finite
 
     @property
     def steps(self) -> float | None:
@@ -84,10 +85,12 @@ class Horizon:
     def __str__(self) -> str:
         said = SENTENCES[self.kind](self)
         if self.cuts and math.isfinite(self.rate):
-            said = f"{said} {_cut(self.cuts)}"
-        if not self.left_out:
-            return said
-        return f"{said} Sequences not counted, since nothing reaches back in them: {self.left_out}."
+            said += f" {_cut(self.cuts)}"
+        if self.left_out:
+            said += f" Sequences not counted, since nothing reaches back in them: {self.left_out}."
+        if self.nonfinite and self.kind != "nonfinite":
+            said += f" Sequences not counted, since their states are not finite: {self.nonfinite}."
+        return said
 
 
 def horizon(trace: Trace) -> Horizon:
@@ -99,13 +102,13 @@ def horizon(trace: Trace) -> Horizon:
     states = [part for part in (trace.trajectory.h, trace.trajectory.c) if part is not None]
     finite = torch.stack([part.isfinite().all(-1).all(0) for part in states]).all(0)
     if not bool(finite.any()):
-        return Horizon("nonfinite", math.nan, (math.nan, math.nan), 0)
+        return Horizon("nonfinite", math.nan, (math.nan, math.nan), 0, nonfinite=len(finite))
     unchanged = torch.where(trace.handed_over == 1, 1.0, torch.nan)
     trace = replace(trace, handed_over=unchanged)
     log = log_norms_by_lag(trace, leading_rows(trace), spectral, MOST_LAGS)
     whole = "h" if trace.d_c is None else "hc"
     cuts = tuple(step for step, states in trace.cut_states.items() if states == whole)
-    return replace(horizon_of(log[:, finite]), cuts=cuts)
+    return replace(horizon_of(log[:, finite]), cuts=cuts, nonfinite=int((~finite).sum()))
 
 
 def horizon_of(log_norms: Tensor) -> Horizon:

@@ -23,6 +23,7 @@ from carousel._errors import CarouselError
 from carousel.cells import Scaled, binary_exponent, largest, times_power_of_two
 from carousel.flow._arriving import ORDINARY, arriving, linearisation_of
 from carousel.flow._running import in_running_order
+from carousel.flow._shown import Shown, counted, middle, per_cent
 from carousel.flow._tangent import back_of
 from carousel.trace import Trace
 
@@ -34,8 +35,8 @@ BLOCK = 16  # steps between two looks at the range
 LEAST_CHUNK = 16
 
 
-@dataclass(frozen=True, eq=False)
-class Itemised:
+@dataclass(frozen=True, eq=False, repr=False)
+class Itemised(Shown):
     """G[t_loss, t]: the part of dL/dh_t, and of dL/dc_t, that each step's injection sent.
 
     What a step injects is all that arrives there from outside this recurrence: from the layer above
@@ -55,6 +56,17 @@ class Itemised:
     vectors_at: Tensor  # [V] int64, steps at which the items themselves are kept
     d_h: Tensor  # [K, V, B, P]
     d_c: Tensor | None  # [K, V, B, H]
+
+    def __str__(self) -> str:
+        own = self.losses.unsqueeze(1) == self.steps
+        said = (
+            f"What the losses of {counted(len(self.losses), 'step')} sent to "
+            f"{counted(len(self.steps), 'step')} of {counted(self.share_h.shape[2], 'sequence')}"
+        )
+        if not bool(own.any()):
+            return f"{said}, none of which is the step of its loss."
+        share = per_cent(middle(self.share_h[own]))
+        return f"{said}: the loss of step t itself makes {share} of dL/dh_t (median)."
 
 
 def itemised(

@@ -19,6 +19,7 @@ from torch import Tensor
 from carousel._errors import CarouselError
 from carousel.cells import binary_exponent, times_power_of_two
 from carousel.flow._running import in_running_order
+from carousel.flow._shown import Shown, middle, number
 from carousel.flow._tangent import tangent_of
 from carousel.trace import Trace
 
@@ -35,8 +36,8 @@ __all__ = [
 Norm = Callable[[Tensor], Tensor]  # [R, B, S] -> [B]
 
 
-@dataclass(frozen=True, eq=False)
-class JacobianNorms:
+@dataclass(frozen=True, eq=False, repr=False)
+class JacobianNorms(Shown):
     """``||ds_T/ds_t||`` by lag, T the last valid step of each sequence.
 
     Where a lag is not there, because the sequence is shorter or the state was changed on the way
@@ -45,6 +46,13 @@ class JacobianNorms:
 
     lags: Tensor  # [L] int64, 0 .. L-1 steps back
     log10: Tensor  # [L, B] float64
+
+    def __str__(self) -> str:
+        known = (~self.log10.isnan()).any(1).nonzero().flatten().tolist()
+        if not known or known[-1] == 0:
+            return "There is no step before the last one, and so no norm of ds_T/ds_t to tell."
+        said = [f"{number(middle(self.log10[lag]))} at lag {lag}" for lag in sorted({1, known[-1]})]
+        return f"||ds_T/ds_t|| is {' and '.join(said)} (medians over the sequences)."
 
 
 def jacobian_norms(trace: Trace, norm: str = "spectral") -> JacobianNorms:

@@ -19,14 +19,15 @@ from torch.utils.hooks import RemovableHandle
 
 from carousel._errors import CarouselError, kind_of
 from carousel.cells import Saved, Weights, offer, withdraw
+from carousel.flow._shown import Shown
 from carousel.layers import Recurrent
 from carousel.trace import refuse_compiled
 
 __all__ = ["LayerNorms", "NormWatcher", "watch_norms"]
 
 
-@dataclass(frozen=True)
-class LayerNorms:
+@dataclass(frozen=True, repr=False)
+class LayerNorms(Shown):
     """Euclidean norms over the units, of one layer in one direction in one backward pass."""
 
     d_h: Tensor  # [T, B] float64  ||dL/dh_t||, in total; 0 at padding

@@ -20,13 +20,14 @@ from carousel.cells import Scaled, pull_back
 from carousel.flow._one_step import OneStep, linearised
 from carousel.flow._quantities import Category
 from carousel.flow._running import in_running_order, turned_back
+from carousel.flow._shown import Shown, counted, middle, number
 from carousel.trace import Trace
 
 __all__ = ["Omega", "omega", "omega_gradient"]
 
 
-@dataclass(frozen=True, eq=False)
-class Omega:
+@dataclass(frozen=True, eq=False, repr=False)
+class Omega(Shown):
     """How the total gradient changes its size on the way from step t+1 to step t.
 
     In the reverse direction step t-1 stands for t+1. ``category`` says why a value is NaN: ZERO
@@ -36,6 +37,17 @@ class Omega:
 
     log10_ratio: Tensor  # [T, B] float64, log10 of ||v[t+1] ds_{t+1}/ds_t|| / ||v[t+1]||
     category: Tensor  # [T, B] int8, ``carousel.flow.Category``
+
+    def __str__(self) -> str:
+        ratios = self.log10_ratio[~self.log10_ratio.isnan()]
+        if not len(ratios):
+            return "There is no step over which the size of the total gradient can be compared."
+        low, high = number(float(ratios.min())), number(float(ratios.max()))
+        return (
+            f"From one step to the one before, the total gradient is {number(middle(ratios))} "
+            f"times as large (median of {counted(len(ratios), 'value')}, {low} to {high}); Omega "
+            f"adds up to {middle(self.total):.3g} (median over the sequences)."
+        )
 
     @property
     def value(self) -> Tensor:

@@ -23,6 +23,7 @@ from carousel._errors import CarouselError
 from carousel.cells import Scaled, binary_exponent, times_power_of_two
 from carousel.flow._one_step import OneStep, common_exponent, linearised, unit
 from carousel.flow._parameter_factors import Factors, factors_of
+from carousel.flow._shown import Shown, counted, number
 from carousel.trace import Trace
 
 __all__ = ["ParameterTerms", "Sum", "parameter_gradient", "parameter_terms"]
@@ -31,8 +32,8 @@ NOTHING = -(2**40)  # the exponent of an exact zero
 GRAM_ENTRIES = 2**22  # inner products that are in memory at once
 
 
-@dataclass(frozen=True, eq=False)
-class ParameterTerms:
+@dataclass(frozen=True, eq=False, repr=False)
+class ParameterTerms(Shown):
     """The T terms of one parameter's gradient, in the order of the input.
 
     *Early* and *late* are by that order too, also for the reverse direction. All logarithms are of
@@ -47,6 +48,16 @@ class ParameterTerms:
     log10_from_end: Tensor  # [T] float64, ||sum of the terms of steps t .. T-1||
     cosine_with_total: Tensor  # [T] float64, between G_t and the gradient
     cosine_early_late: Tensor  # [T] float64, between the sums before step t and from t on
+
+    def __str__(self) -> str:
+        norm = number(float(self.log10_from_start[-1]))
+        said = f"The gradient of {self.name} (norm {norm}) is the sum of "
+        said += counted(len(self.log10_norms), "term")
+        known = torch.where(self.log10_norms.isnan(), -math.inf, self.log10_norms)
+        if not bool((known > -math.inf).any()):
+            return f"{said}, none of which is a number above zero."
+        step = int(known.argmax())
+        return f"{said}; the largest is that of step {step} (norm {number(float(known[step]))})."
 
     @property
     def norms(self) -> Tensor:

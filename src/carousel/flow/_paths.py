@@ -32,6 +32,7 @@ from carousel._errors import CarouselError
 from carousel.cells import Linearisation, Scaled, adjoint
 from carousel.flow._one_step import OneStep, common_exponent, linearised, unit
 from carousel.flow._running import in_running_order, turned_back
+from carousel.flow._shown import Shown, counted, listed, middle, per_cent
 from carousel.trace import Trace
 
 __all__ = ["Paths", "paths"]
@@ -39,8 +40,8 @@ __all__ = ["Paths", "paths"]
 BETWEEN = "between calls"
 
 
-@dataclass(frozen=True, eq=False)
-class Paths:
+@dataclass(frozen=True, eq=False, repr=False)
+class Paths(Shown):
     """The parts of dL/dc_t of an LSTM, or of dL/dh_t of a GRU or an RNN, by the way they came.
 
     Names: "direct" (along the carousel: f * d_c, or z * d_h; an RNN has none), the gates through
@@ -57,6 +58,14 @@ class Paths:
     scaled_total: Scaled
     scaled_carousel: Scaled | None
     valid: Tensor  # [T, B] bool
+
+    def __str__(self) -> str:
+        shares = listed((name, per_cent(middle(share))) for name, share in self.shares().items())
+        return (
+            f"How dL/d{self.state}_t came, as shares of it (medians over "
+            f"{counted(self.valid.shape[0], 'step')} and "
+            f"{counted(self.valid.shape[1], 'sequence')}): {shares}."
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

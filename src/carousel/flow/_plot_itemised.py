@@ -43,6 +43,18 @@ class Matrix:
     steps: NDArray[np.int64]  # [S]
     log10: NDArray[np.float64]  # [K, S] median over the sequences; NaN where there is no number
     kinds: NDArray[np.int8]  # [K, S] Category, -1 where the loss lies before the step
+    some_nan: NDArray[np.bool_]  # [K, S] NaN in some sequences, though not in most
+
+
+@dataclass(frozen=True, eq=False)
+class _Mark:
+    """What is drawn over cells that are no plain number."""
+
+    cells: NDArray[np.bool_]  # [K, S]
+    face: str
+    ink: str
+    hatch: str
+    label: str
 
 
 def draw_itemised(
@@ -110,7 +122,11 @@ def matrix_of(layer: LayerFlow, found: Itemised, state: str) -> Matrix:
     kind[~there.any(-1)] = Category.PADDING
     kind[~way.squeeze(-1)] = -1
     middle[kind != Category.VALUE] = math.nan
-    return Matrix(losses.numpy(), steps.numpy(), middle.numpy(), kind.to(torch.int8).numpy())
+    some_nan = ((kinds == Category.NAN) & there & way).any(-1) & (kind != Category.NAN)
+    return Matrix(
+        *(losses.numpy(), steps.numpy(), middle.numpy(), kind.to(torch.int8).numpy()),
+        some_nan=some_nan.numpy(),
+    )
 
 
 def _most(marked: Tensor, of: Tensor) -> Tensor:
@@ -129,24 +145,37 @@ def _draw_categories(
 ) -> None:
     """Each category's cells in its colour and hatch, runs of cells in a row as one."""
     polygons = optional("matplotlib.collections", "plots", "A plot").PolyCollection
-    for kind, (face, ink) in faces(palette_of(ax)).items():
+    for mark in _marks(ax, matrix):
         found = []
-        for row, marked in enumerate(matrix.kinds == kind):
+        for row, marked in enumerate(mark.cells):
             cuts = np.flatnonzero(np.diff(np.pad(marked, 1).astype(int)))
             for first, stop in zip(cuts[::2], cuts[1::2], strict=True):
                 left, right, low, high = across[first], across[stop], up[row], up[row + 1]
                 found.append([(left, low), (right, low), (right, high), (left, high)])
-        if found:
-            ax.add_collection(
-                polygons(
-                    found,
-                    facecolor=face,
-                    edgecolor=ink,
-                    hatch=HATCHES[kind],
-                    linewidth=0,
-                    label=f"_{NAMES[kind]}",
-                )
+        ax.add_collection(
+            polygons(
+                found,
+                facecolor=mark.face,
+                edgecolor=mark.ink,
+                hatch=mark.hatch,
+                linewidth=0,
+                label=f"_{mark.label}",
             )
+        )
+
+
+def _marks(ax: Axes, matrix: Matrix) -> list[_Mark]:
+    """Those of the categories that occur; over a number only its hatch, where it is not of all."""
+    known = faces(palette_of(ax))
+    marks = [
+        _Mark(matrix.kinds == kind, face, ink, HATCHES[kind], NAMES[kind])
+        for kind, (face, ink) in known.items()
+    ]
+    nan = Category.NAN
+    marks.append(
+        _Mark(matrix.some_nan, "none", known[nan][1], HATCHES[nan][:2], f"{NAMES[nan]} in some")
+    )
+    return [mark for mark in marks if mark.cells.any()]
 
 
 def _key(ax: Axes, matrix: Matrix, *, reverse: bool) -> None:
@@ -154,9 +183,10 @@ def _key(ax: Axes, matrix: Matrix, *, reverse: bool) -> None:
     patch = optional("matplotlib.patches", "plots", "A plot").Patch
     palette = palette_of(ax)
     handles = [
-        patch(facecolor=face, edgecolor=ink, hatch=HATCHES[kind], linewidth=0.5, label=NAMES[kind])
-        for kind, (face, ink) in faces(palette).items()
-        if (matrix.kinds == kind).any()
+        patch(
+            facecolor=one.face, edgecolor=one.ink, hatch=one.hatch, linewidth=0.5, label=one.label
+        )
+        for one in _marks(ax, matrix)
     ]
     if handles:
         ax.legend(

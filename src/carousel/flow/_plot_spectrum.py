@@ -37,7 +37,7 @@ def draw_spectrum(
     palette = palette_of(ax)
     exponents = found.exponents.numpy()
     band = _by_index(found.by_sequence.T)
-    strips = _strips(_by_index(found.exponents.unsqueeze(1)))
+    strips = _strips(_by_index(found.exponents.unsqueeze(1))) + _left_out(layer, found, band)
     floor = floor_of(len(strips))
     index = np.arange(1, len(exponents) + 1)
     known = np.isfinite(exponents)
@@ -100,6 +100,15 @@ def _strips(exponents: Series) -> list[Strip]:
     ]
 
 
+def _left_out(layer: LayerFlow, found: Spectrum, band: Series) -> list[Strip]:
+    """That sequences whose states are not finite are not in the exponents."""
+    broken = int((~layer.h.isfinite().all(-1) & layer.trace.valid).any(0).sum())
+    if not broken or bool(found.exponents.isnan().any()):
+        return []
+    words = f"NaN: {broken} of {layer.batch}"
+    return [Strip(words, None, Category.NAN, band.pieces(Category.NAN))]
+
+
 def _limits(ax: Axes, numbers: NDArray[np.float64], floor: float, count: int) -> None:
     """Room for the exponents and for zero, above the strips."""
     ax.set_xlim(0.5, count + 0.5)
@@ -138,6 +147,8 @@ def _say(ax: Axes, found: Spectrum, palette: Palette, floor: float) -> None:
     else:
         lines.append(f"{len(found.exponents)} of {found.size} exponents")
     lines.append(f"over {found.steps} steps, after {found.transient} left out")
+    if found.left_out:
+        lines.append(f"sequences not counted: {found.left_out}")
     right, y = _corner(ax, found, floor)
     ax.text(
         *(0.985 if right else 0.015, y, "\n".join(lines)),

@@ -162,8 +162,8 @@ class LayerPlots:
 
         Above 0 nearby states part, below it they approach each other. The band holds the finite
         time exponents of the sequences from the 10 % to the 90 % quantile. A strip says which
-        exponents are -inf, zero or too small to be told from it, and which are NaN. Costs what
-        ``spectrum`` does.
+        exponents are -inf, zero or too small to be told from it, and which are NaN, at half height
+        where sequences with NaN do not count. Costs what ``spectrum`` does.
 
         Args:
             k: as ``spectrum`` takes it.
@@ -181,8 +181,9 @@ class LayerPlots:
         """Which step's loss (up) sent how much of the gradient to which step (across).
 
         Colours are log10 norms, the median over the sequences; zero, underflow, infinity, NaN and
-        padding have the marks of the other pictures, where they hold for most sequences. White is
-        where a loss sends nothing because it lies before the step. Costs what ``itemised`` does.
+        padding have the marks of the other pictures, where they hold for most sequences; NaN in
+        fewer is hatched over the number of the others. White is where a loss sends nothing because
+        it lies before the step. Costs what ``itemised`` does.
 
         Args:
             state: "h" or "c": whose gradient.
@@ -200,7 +201,8 @@ class LayerPlots:
         """The relative bias of the layer's gradient when it is truncated at k steps, by k.
 
         A line for all parameters together and one for each matrix; the mark is the smallest k from
-        which on the bias of all is at most 10 %. A line ends where its bias is below 1e-5. Costs
+        which on the bias of all is at most 10 %. A line ends with a triangle where
+        its bias is below 1e-5 from there on. Costs
         what ``truncation_curve`` does.
 
         Raises:

@@ -20,6 +20,7 @@ from torch import Tensor
 from carousel._errors import CarouselError
 from carousel.flow._frame import Frame, random_frame
 from carousel.flow._graded import identity, singular, times
+from carousel.flow._shown import Shown, counted, middle, number
 from carousel.flow._tangent import Tangent, tangent_of
 from carousel.trace import Trace
 
@@ -30,8 +31,8 @@ MOST_ROUNDS = 20  # back and forth; what has not settled then is found from the 
 SETTLED = 1e-8  # change of ln sigma from one round to the next
 
 
-@dataclass(frozen=True, eq=False)
-class JacobianProduct:
+@dataclass(frozen=True, eq=False, repr=False)
+class JacobianProduct(Shown):
     """ds_stop/ds_start of each sequence: its k largest singular values and their directions.
 
     A layer of direction "reverse" runs from high steps to low ones, so there it is
@@ -46,6 +47,18 @@ class JacobianProduct:
     left: Tensor  # [B, S, k] float64, where the directions arrive
     right: Tensor  # [B, S, k] float64, where they come from
     resolved: Tensor  # [B, k] bool; False where float64 cannot give six digits of the value
+
+    def __str__(self) -> str:
+        largest, smallest = (
+            number(middle(self.log10_singular_values[:, place])) for place in (0, -1)
+        )
+        batch, count = self.log10_singular_values.shape
+        several = f", the smallest of the {count} here {smallest}" if count > 1 else ""
+        return (
+            f"The derivative between steps {self.start} and {self.stop} of "
+            f"{counted(batch, 'sequence')}: its largest singular value is {largest}{several} "
+            "(medians)."
+        )
 
     @property
     def log10_norm(self) -> Tensor:

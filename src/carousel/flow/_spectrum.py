@@ -25,6 +25,7 @@ from carousel._errors import CarouselError
 from carousel.flow._frame import Frame, random_frame
 from carousel.flow._horizon import t_quantile
 from carousel.flow._running import in_running_order
+from carousel.flow._shown import Shown
 from carousel.flow._tangent import tangent_of
 from carousel.trace import Trace
 
@@ -37,8 +38,8 @@ MOST_TRANSIENT = 100  # steps left out where none is asked for, a quarter of the
 Kind = Literal["contracting", "expanding", "level", "zero", "nonfinite", "too short"]
 
 
-@dataclass(frozen=True, eq=False)
-class Spectrum:
+@dataclass(frozen=True, eq=False, repr=False)
+class Spectrum(Shown):
     """Lyapunov exponents per step, natural logarithms, the largest first.
 
     ``kind`` says which case it is: *contracting* and *expanding* by the sign of the largest

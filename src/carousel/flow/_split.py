@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from carousel.cells import Scaled, binary_exponent, largest, times_power_of_two
+from carousel.flow._shown import Shown, middle, per_cent
 from carousel.trace import Trace
 
 __all__ = ["Split", "split"]
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Shown):
     """Injected against carried at every step, [T, B] float64.
 
     Shares are NaN where the total is zero or not finite and at padding; the log10 of the parts'
@@ -33,6 +34,13 @@ class Split:
     carried: Tensor  # share that came back from later steps
     log10_injected: Tensor  # of the norm over the units
     log10_carried: Tensor
+
+    def __str__(self) -> str:
+        return (
+            f"Of dL/dh_t {per_cent(middle(self.injected))} was injected at step t and "
+            f"{per_cent(middle(self.carried))} carried there from other steps (medians over steps "
+            "and sequences)."
+        )
 
 
 def split(trace: Trace) -> Split:

@@ -62,6 +62,7 @@ class Curve:
     label: str
     colour: str
     dashed: bool = False
+    padding: str = NAMES[Category.PADDING]  # what it means here that a step is not there
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def strips_of(curves: Sequence[Curve]) -> list[Strip]:
                 found.append(Strip(label, curve.colour, kind, curve.series.pieces(kind)))
     if Category.PADDING in curves[0].series.met:
         pieces = curves[0].series.pieces(Category.PADDING)
-        found.append(Strip(NAMES[Category.PADDING], None, Category.PADDING, pieces))
+        found.append(Strip(curves[0].padding, None, Category.PADDING, pieces))
     return found
 
 
@@ -218,9 +219,22 @@ def mark_range(ax: Axes, dtype: torch.dtype) -> None:
 
 
 def label_curves(
-    ax: Axes, curves: Sequence[Curve], slope: Line | None = None, *, room: float = 0.0
+    ax: Axes,
+    curves: Sequence[Curve],
+    slope: Line | None = None,
+    *,
+    room: float = 0.0,
+    clear: Sequence[Line] = (),
 ) -> None:
-    """Labels beside the lines, and the line of the horizon; ``room`` as in ``draw_curves``."""
+    """Labels beside the lines, and the line of the horizon.
+
+    Args:
+        ax: where the curves are drawn already.
+        curves: that get their labels.
+        slope: to be drawn and labelled too.
+        room: as in ``draw_curves``.
+        clear: lines that no label may lie on.
+    """
     lines = [
         Line(
             curve.series.centre,
@@ -241,4 +255,5 @@ def label_curves(
             scaley=False,
         )
         lines.append(slope)
+    lines += clear
     label_lines(ax, lines, floor_of(len(strips_of(curves))) + room)

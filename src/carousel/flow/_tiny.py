@@ -10,13 +10,14 @@ from torch import Tensor
 
 from carousel.cells import Scaled
 from carousel.flow._quantities import quantity
+from carousel.flow._shown import Shown, counted, per_cent
 from carousel.trace import Trace
 
 __all__ = ["Tiny", "tiny"]
 
 
-@dataclass(frozen=True, eq=False)
-class Tiny:
+@dataclass(frozen=True, eq=False, repr=False)
+class Tiny(Shown):
     """Shares of the entries of a step, over sequences that have data there and all units, [T].
 
     NaN where no sequence has data. The shares are float64, from 0 to 1.
@@ -24,6 +25,17 @@ class Tiny:
 
     zeros: Tensor  # exactly zero
     underflowed: Tensor  # not zero, but below the smallest normal number: denormal, or lost
+
+    def __str__(self) -> str:
+        there = ~self.zeros.isnan()
+        zeros, under = self.zeros[there], self.underflowed[there]
+        if not len(zeros):
+            return "No sequence has data, so nothing is zero or underflows."
+        return (
+            f"Of the entries of {counted(len(zeros), 'step')}, {per_cent(float(zeros.mean()))} are "
+            f"exactly zero and {per_cent(float(under.mean()))} underflow (mean over the steps; at "
+            f"most {per_cent(float(zeros.max()))} and {per_cent(float(under.max()))} of one step)."
+        )
 
 
 def tiny(trace: Trace, name: str) -> Tiny:

@@ -26,13 +26,14 @@ from carousel.flow._one_step import OneStep, linearised
 from carousel.flow._parameter_factors import factors_of
 from carousel.flow._parameters import Sum, parameter_gradient
 from carousel.flow._running import in_running_order, turned_back
+from carousel.flow._shown import Shown, listed, per_cent
 from carousel.trace import Trace
 
 __all__ = ["Gradient1997", "gradient_1997"]
 
 
-@dataclass(frozen=True, eq=False)
-class Gradient1997:
+@dataclass(frozen=True, eq=False, repr=False)
+class Gradient1997(Shown):
     """The gradient of one LSTM layer followed back as in 1997, and as it is."""
 
     scaled_d_h: Scaled
@@ -40,6 +41,10 @@ class Gradient1997:
     parameters: Mapping[str, Tensor]  # truncated, by torch's names: weight_ih, ..
     full: Mapping[str, Tensor]  # the full gradients, likewise
     differences: Mapping[str, Difference]  # of the former from the latter
+
+    def __str__(self) -> str:
+        off = listed((name, per_cent(one.relative)) for name, one in self.differences.items())
+        return f"The truncated gradient of 1997 differs from the full one, relatively, by: {off}."
 
     @cached_property
     def d_h(self) -> Tensor:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, SupportsFloat
 
 import torch
@@ -34,19 +34,25 @@ from carousel.flow._difference import Difference
 from carousel.flow._parameter_factors import not_known
 from carousel.flow._parameter_gradients import parameter_gradients
 from carousel.flow._running import in_running_order, turned_back
+from carousel.flow._shown import Shown, counted, middle, per_cent
 from carousel.flow._tangent import back_of
 from carousel.trace import Trace
 
-__all__ = ["Truncation", "TruncationCurve", "truncation", "truncation_curve"]
+__all__ = ["ALL", "Truncation", "TruncationCurve", "truncation", "truncation_curve"]
 
 How = Literal["window", "chunks"]
 WAYS = ("window", "chunks")
 ALL = "all"  # the parameters of a layer, side by side
 MOST_NUMBERS = 2**22  # of gradients of chunks that are held at once, 32 MiB
+Without = Literal["exactly zero", "not finite"]
+WHERE_TO_LOOK: dict[Without, str] = {
+    "exactly zero": "layer.norm('d_h') shows where no gradient arrives.",
+    "not finite": "flow.nonfinite says where NaN or infinity first arose.",
+}
 
 
-@dataclass(frozen=True, eq=False)
-class Truncation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Truncation(Shown):
     """One layer truncated at ``k`` steps; what arrives from above is what arrives in full.
 
     By step: |d_k - d| / |d| and the cosine over the units, [T, B] float64; NaN where the total is
@@ -61,6 +67,20 @@ class Truncation:
     cosine_c: Tensor | None
     of_parameters: Mapping[str, Difference] | None  # by torch's names, and "all"; None: not known
     layer: str
+
+    def __str__(self) -> str:
+        said = f"{self.layer} truncated at {counted(self.k, 'step')} ({self.how}): "
+        known = self.of_parameters
+        if known is None:
+            return f"{said}dL/dh_t is {per_cent(middle(self.relative_h))} off (median)."
+        all_of_them = known[ALL]
+        if math.isnan(all_of_them.relative):
+            return f"{said}the full gradient is zero or not finite, so nothing is relative to it."
+        bias = per_cent(all_of_them.relative)
+        return (
+            f"{said}the gradient of its parameters is {bias} off the full one (cosine "
+            f"{all_of_them.cosine:.3g})."
+        )
 
     @property
     def parameters(self) -> Mapping[str, Difference]:
@@ -86,8 +106,8 @@ class Truncation:
         return self.of_parameters
 
 
-@dataclass(frozen=True, eq=False)
-class TruncationCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class TruncationCurve(Shown):
     """``Difference`` of every parameter's gradient, and of all together, for k = 1 .. K."""
 
     k: Tensor  # [K] int64
@@ -96,6 +116,23 @@ class TruncationCurve:
     relative: Tensor  # [K] of all parameters of the layer, side by side
     cosine: Tensor
     how: How = "window"
+    without: Mapping[str, Without] = field(
+        default_factory=dict
+    )  # by name, "all" too: why a gradient has no relative difference
+
+    def __str__(self) -> str:
+        if ALL in self.without:
+            return f"The full gradient is {self.without[ALL]}, so no truncation is relative to it."
+        found = (
+            f"from k = {self.length(0.1)} on it is"
+            if self.how == "window"
+            else (f"chunks of {self.length(0.1)} steps leave it")
+        )
+        return (
+            f"Truncated at k = 1 of {counted(len(self.k), 'step')} ({self.how}), the gradient of "
+            f"the parameters is {per_cent(float(self.relative[0]))} off the full one; {found} at "
+            "most 10 % off."
+        )
 
     def length(self, relative: float, parameter: str | None = None) -> int:
         """The k that a relative difference of at most ``relative`` takes.
@@ -111,8 +148,8 @@ class TruncationCurve:
             parameter: one of ``parameters``; None: all together.
 
         Raises:
-            CarouselError: no positive number, an unknown parameter, or a gradient of zero, from
-                which nothing has a relative difference.
+            CarouselError: no positive number, an unknown parameter, or a gradient that is zero or
+                not finite, from which nothing has a relative difference.
         """
         if not _number(relative) > 0:
             raise CarouselError(
@@ -125,9 +162,11 @@ class TruncationCurve:
             )
         curve = self.relative if parameter is None else self.parameters[parameter]
         if bool(curve.isnan().any()):
+            whose = parameter or ALL
+            why = self.without.get(whose, "not finite")
             raise CarouselError(
-                "The gradient is zero or not finite, so nothing has a relative difference from it. "
-                "See flow.nonfinite and layer.norm('d_h')."
+                f"The gradient {'of the layer' if whose == ALL else f'of {whose}'} is "
+                f"{why}, so nothing has a relative difference from it. {WHERE_TO_LOOK[why]}"
             )
         if self.how == "chunks":
             enough = (curve <= relative).nonzero().flatten()
@@ -182,19 +221,32 @@ def truncation_curve(trace: Trace, how: How = "window") -> TruncationCurve:
         names = list(curve[0])
         relative = {name: _column(d[name].relative for d in curve) for name in names}
         cosine = {name: _column(d[name].cosine for d in curve) for name in names}
+        bias = relative.pop(ALL)
         return TruncationCurve(
             k=torch.arange(1, len(curve) + 1),
-            relative=relative.pop(ALL),
+            relative=bias,
             cosine=cosine.pop(ALL),
             parameters=relative,
             cosines=cosine,
             how=how,
+            without=_without(relative | {ALL: bias}, full),
         )
 
 
 def _check(how: How) -> None:
     if how not in WAYS:
         raise CarouselError(f"There is no truncation {how!r}. Expected one of: {', '.join(WAYS)}.")
+
+
+def _without(relative: Mapping[str, Tensor], full: Mapping[str, Tensor]) -> dict[str, Without]:
+    """Of each gradient that has no relative difference, whether it is zero or not finite."""
+    zero = {name: not bool((gradient != 0).any()) for name, gradient in full.items()}
+    zero[ALL] = all(zero.values())
+    return {
+        name: "exactly zero" if zero[name] else "not finite"
+        for name, curve in relative.items()
+        if bool(curve.isnan().any())
+    }
 
 
 def _column(numbers: Iterable[float]) -> Tensor:

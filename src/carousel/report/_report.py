@@ -21,7 +21,7 @@ from carousel.report._terminal import print_report
 __all__ = ["Report"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Report:
     """One flow, or several under their names, as text, as a page, and as JSON.
 
@@ -111,6 +111,24 @@ class Report:
     def to_json(self) -> str:
         """The report as strict JSON; its ``schema`` number tells which form it has."""
         return to_json(self.data)
+
+    def __str__(self) -> str:
+        said = f"{self.title}. {self._measured()}."
+        faults = self.faults
+        if not faults:
+            return f"{said} No fault was found; report.print() shows all of it."
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        return f"{said}\nWRONG: {faults[0]}{more}"
+
+    def __repr__(self) -> str:
+        return f"Report({self.title!r}, {self._measured()})"
+
+    def _measured(self) -> str:
+        """The flows and their layers, by name."""
+        return "; ".join(
+            f"{f'{name}: ' if name else ''}{', '.join(flow.layers)}"
+            for name, flow in self._named().items()
+        )
 
     def _found(self) -> Mapping[str, Sequence[Finding]]:
         if isinstance(self.findings, Mapping):

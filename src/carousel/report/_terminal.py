@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +44,8 @@ MOST_FAULTS = 10
 MOST_FINDINGS = 12
 COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 ROWS = 12  # of a chart
+PAD = 2  # columns between those of a table
+THOUSANDS = re.compile(r"(?<=\d)\N{NO-BREAK SPACE}(?=\d{3})")
 WIDEST = 120  # columns; beyond that a chart gets no better
 
 
@@ -84,11 +90,10 @@ class _Printer:
 
     def overview(self, flows: tuple[FlowSummary, ...]) -> None:
         """A table of all layers, with what is said of each flow."""
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         labels = list(dict.fromkeys(fact.label for flow in flows for fact in flow.facts))
         layers = [layer for flow in flows for layer in flow.layers]
-        for header in ("layer", "horizon", *end_labels(layers), *labels):
-            table.add_column(self.text(header), overflow="fold")
+        header = ("layer", "horizon", *end_labels(layers), *labels)
+        rows: list[tuple[str, ...]] = []
         for flow in flows:
             said = {fact.label: fact_value(fact.value) for fact in flow.facts}
             for number, layer in enumerate(flow.layers):
@@ -98,8 +103,8 @@ class _Printer:
                 (_, begun), (_, left) = ends(layer)
                 row = [name, horizon_in_short(layer.horizon), norm(begun), norm(left)]
                 row += [said.get(label, "") if number == 0 else "" for label in labels]
-                table.add_row(*(self.text(cell) for cell in row))
-        self.console.print(table)
+                rows.append(tuple(row))
+        self.grid(header, rows)
         self.say(
             "horizon: steps in which what one step's loss sends back falls to 1/e, with its 95 % "
             "interval; dL/dh: its "
@@ -111,12 +116,23 @@ class _Printer:
         """A table below its title."""
         self.gap()
         self.say(table.title, "bold")
-        grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for header in table.header:
-            grid.add_column(self.text(header), overflow="fold")
-        for row in table.rows:
-            grid.add_row(*(self.text(cell) for cell in row))
-        self.console.print(grid)
+        self.grid(table.header, table.rows)
+
+    def grid(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Columns that wrap between words and, where the terminal is wide enough, never in one."""
+        # rich takes a no-break space for a place to break at, between thousands too.
+        texts = [[self.text(THOUSANDS.sub("", cell)) for cell in row] for row in (header, *rows)]
+        words = [
+            max((cell_len(word) for text in column for word in text.plain.split()), default=0)
+            for column in zip(*texts, strict=True)
+        ]
+        fits = sum(words) + PAD * (len(words) - 1) <= self.console.width
+        table = Table(box=None, pad_edge=False, padding=(0, PAD, 0, 0), header_style="bold")
+        for text, word in zip(texts[0], words, strict=True):
+            table.add_column(text, overflow="fold", min_width=word if fits else None)
+        for row in texts[1:]:
+            table.add_row(*row)
+        self.console.print(table)
 
     def faults(self, faults: tuple[str, ...]) -> None:
         """What is wrong, if anything is."""
