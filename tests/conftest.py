@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from hypothesis import settings
+from torch.nn.modules import module as torch_module
 
 settings.register_profile("same each time", derandomize=True, deadline=None)
 settings.load_profile("same each time")
@@ -29,3 +30,14 @@ def _clean_torch() -> Iterator[None]:
     yield
     torch.use_deterministic_algorithms(before[0])
     torch.set_rng_state(before[1])
+
+
+@pytest.fixture(autouse=True)
+def _no_hook_stays() -> Iterator[None]:
+    """Fail the test that leaves a global hook behind, not the one that meets it."""
+    yield
+    hooks = [value for name, value in vars(torch_module).items() if name.startswith("_global_")]
+    left = [hook for hook in hooks if isinstance(hook, dict) and hook]
+    for hook in left:
+        hook.clear()
+    assert not left, "a global hook stays: leave the watcher, or undo the remedy"

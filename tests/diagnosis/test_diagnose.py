@@ -161,7 +161,7 @@ def test_a_lag_that_is_none(lag: object) -> None:
 
 
 def test_what_is_no_flow() -> None:
-    with pytest.raises(CarouselError, match="Expected a Flow to diagnose, got a LSTM"):
+    with pytest.raises(CarouselError, match="Expected a Flow to diagnose, got an LSTM"):
         carousel.diagnose(nn.LSTM(1, 1))  # type: ignore[arg-type]
     with pytest.raises(CarouselError, match="ClippingRecord"):
         carousel.diagnose(sick(), clipping=1.0)  # type: ignore[arg-type]

@@ -257,7 +257,7 @@ def test_a_loss_that_is_not_a_scalar() -> None:
 
 
 def test_a_step_that_returns_nothing() -> None:
-    refused("return its loss as a scalar, got a NoneType", lambda _: None)
+    refused("return its loss as a scalar, got None", lambda _: None)
 
 
 def test_a_step_that_changes_shapes() -> None:

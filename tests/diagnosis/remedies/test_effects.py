@@ -342,3 +342,4 @@ def test_flossing_ends_after_its_steps() -> None:
         found.append(any(not torch.equal(plain[name], now[name]) for name in plain))
     assert found == [True, False]
     assert applied.acted == 2
+    applied.undo()
