@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKE
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -S .
 
 .DEFAULT_GOAL := help
-.PHONY: bench clean demo examples format gallery help lint native sanitize setup test
+.PHONY: bench clean demo examples format gallery help lint native sanitize setup test web
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -45,6 +45,15 @@ examples: native ## run every example
 
 gallery: native ## draw the pictures of docs/gallery.md and write the page, numbers included
 	$(BIN)/python docs/gallery.py
+
+# Node only builds the page; what it made is committed, so that nobody needs it to use Carousel.
+web: $(STAMP) web/node_modules/.installed ## build the page (src/carousel/serve/page) from web/, and check it
+	$(BIN)/python -m carousel.serve._typescript > web/src/lib/schema.ts
+	cd web && npm run --silent check && npm run --silent test && npm run --silent build
+
+web/node_modules/.installed: web/package.json web/package-lock.json
+	cd web && npm ci --silent
+	touch $@
 
 bench: native ## run every benchmark
 	@for benchmark in benchmarks/*.py; do \

@@ -1,4 +1,4 @@
-"""The command line: ``carousel demo``, ``check``, ``fix`` and ``bench``.
+"""The command line: ``carousel demo``, ``check``, ``fix``, ``bench`` and ``learn``.
 
 Nothing heavy is imported while these modules load: ``carousel --help`` must answer at once. torch,
 numpy, rich and jinja2 come in inside the commands, when one of them runs.
@@ -15,6 +15,7 @@ from carousel.cli._check import check
 from carousel.cli._demo import demo
 from carousel.cli._exits import INTERRUPTED
 from carousel.cli._fix import fix
+from carousel.cli._learn import learn
 
 __all__ = ["app", "main"]
 
@@ -29,6 +30,7 @@ app.command()(demo)
 app.command()(check)
 app.command()(fix)
 app.command()(bench)
+app.command()(learn)
 
 
 def main() -> None:

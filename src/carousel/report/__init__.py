@@ -3,5 +3,7 @@
 from carousel.report._cure import cure_json, cure_report
 from carousel.report._findings import tally
 from carousel.report._report import Report
+from carousel.report._schema import Level
+from carousel.report._summary import level
 
-__all__ = ["Report", "cure_json", "cure_report", "tally"]
+__all__ = ["Level", "Report", "cure_json", "cure_report", "level", "tally"]

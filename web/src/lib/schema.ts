@@ -1,0 +1,252 @@
+// Written by `make web` from the dataclasses in Python: change those.
+
+export interface Network {
+  readonly cell: "rnn-tanh" | "rnn-relu" | "lstm" | "lstm-1997" | "lstm-peephole" | "gru";
+  readonly hidden: number;
+  readonly init: "default" | "orthogonal" | "identity" | "chrono";
+  readonly forget_bias: number | null;
+  readonly gain: number;
+}
+
+export interface Settings {
+  readonly first: Network;
+  readonly second: Network;
+  readonly steps: number;
+  readonly signal: "noise" | "zeros" | "pulse" | "wave";
+  readonly loss: "last" | "middle" | "every";
+  readonly seed: number;
+}
+
+export interface Curves {
+  readonly d_h: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly d_c: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly carousel: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly smallest_log10: number;
+}
+
+export interface Exploration {
+  readonly first: Curves;
+  readonly second: Curves;
+}
+
+export type FieldKind =
+  | { kind: "int" | "float"; low: number; high: number; step: number; optional: boolean }
+  | { kind: "choice"; choices: readonly string[]; optional: boolean }
+  | { kind: "flag"; optional: boolean }
+  | { kind: "text"; most: number; optional: boolean }
+  | { kind: "list"; least: number; most: number; of: FieldKind; optional: boolean }
+  | { kind: "group"; fields: Fields; optional: boolean };
+export type Fields = Readonly<Record<string, FieldKind>>;
+
+export const NETWORK_FIELDS = {
+  "cell": {
+    "kind": "choice",
+    "choices": [
+      "rnn-tanh",
+      "rnn-relu",
+      "lstm",
+      "lstm-1997",
+      "lstm-peephole",
+      "gru"
+    ],
+    "optional": false
+  },
+  "hidden": {
+    "kind": "int",
+    "low": 1,
+    "high": 128,
+    "step": 1,
+    "optional": false
+  },
+  "init": {
+    "kind": "choice",
+    "choices": [
+      "default",
+      "orthogonal",
+      "identity",
+      "chrono"
+    ],
+    "optional": false
+  },
+  "forget_bias": {
+    "kind": "float",
+    "low": -10,
+    "high": 10,
+    "step": 0.1,
+    "optional": true
+  },
+  "gain": {
+    "kind": "float",
+    "low": 0,
+    "high": 4,
+    "step": 0.05,
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const NETWORK_DEFAULTS: Network = {
+  "cell": "lstm",
+  "hidden": 64,
+  "init": "default",
+  "forget_bias": null,
+  "gain": 1.0
+};
+
+export const SETTINGS_FIELDS = {
+  "first": {
+    "kind": "group",
+    "fields": {
+      "cell": {
+        "kind": "choice",
+        "choices": [
+          "rnn-tanh",
+          "rnn-relu",
+          "lstm",
+          "lstm-1997",
+          "lstm-peephole",
+          "gru"
+        ],
+        "optional": false
+      },
+      "hidden": {
+        "kind": "int",
+        "low": 1,
+        "high": 128,
+        "step": 1,
+        "optional": false
+      },
+      "init": {
+        "kind": "choice",
+        "choices": [
+          "default",
+          "orthogonal",
+          "identity",
+          "chrono"
+        ],
+        "optional": false
+      },
+      "forget_bias": {
+        "kind": "float",
+        "low": -10,
+        "high": 10,
+        "step": 0.1,
+        "optional": true
+      },
+      "gain": {
+        "kind": "float",
+        "low": 0,
+        "high": 4,
+        "step": 0.05,
+        "optional": false
+      }
+    },
+    "optional": false
+  },
+  "second": {
+    "kind": "group",
+    "fields": {
+      "cell": {
+        "kind": "choice",
+        "choices": [
+          "rnn-tanh",
+          "rnn-relu",
+          "lstm",
+          "lstm-1997",
+          "lstm-peephole",
+          "gru"
+        ],
+        "optional": false
+      },
+      "hidden": {
+        "kind": "int",
+        "low": 1,
+        "high": 128,
+        "step": 1,
+        "optional": false
+      },
+      "init": {
+        "kind": "choice",
+        "choices": [
+          "default",
+          "orthogonal",
+          "identity",
+          "chrono"
+        ],
+        "optional": false
+      },
+      "forget_bias": {
+        "kind": "float",
+        "low": -10,
+        "high": 10,
+        "step": 0.1,
+        "optional": true
+      },
+      "gain": {
+        "kind": "float",
+        "low": 0,
+        "high": 4,
+        "step": 0.05,
+        "optional": false
+      }
+    },
+    "optional": false
+  },
+  "steps": {
+    "kind": "int",
+    "low": 1,
+    "high": 500,
+    "step": 1,
+    "optional": false
+  },
+  "signal": {
+    "kind": "choice",
+    "choices": [
+      "noise",
+      "zeros",
+      "pulse",
+      "wave"
+    ],
+    "optional": false
+  },
+  "loss": {
+    "kind": "choice",
+    "choices": [
+      "last",
+      "middle",
+      "every"
+    ],
+    "optional": false
+  },
+  "seed": {
+    "kind": "int",
+    "low": 0,
+    "high": 9999,
+    "step": 1,
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const SETTINGS_DEFAULTS: Settings = {
+  "first": {
+    "cell": "rnn-tanh",
+    "hidden": 64,
+    "init": "default",
+    "forget_bias": null,
+    "gain": 1.0
+  },
+  "second": {
+    "cell": "lstm",
+    "hidden": 64,
+    "init": "default",
+    "forget_bias": null,
+    "gain": 1.0
+  },
+  "steps": 200,
+  "signal": "noise",
+  "loss": "last",
+  "seed": 0
+};
+
+export interface Endpoints {
+  explore: { request: Settings; result: Exploration };
+}
