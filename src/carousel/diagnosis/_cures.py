@@ -54,12 +54,12 @@ CURES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _has_forget_bias(layer: LayerFlow) -> bool:
+def _has_forget_bias(layer: LayerFlow, _: Subject) -> bool:
     keeping = keeping_of(layer)
     return _biased(layer) and keeping is not None and keeping.gate != "z"
 
 
-def _has_keeping_bias(layer: LayerFlow) -> bool:
+def _has_keeping_bias(layer: LayerFlow, _: Subject) -> bool:
     return _biased(layer) and keeping_of(layer) is not None
 
 
@@ -67,21 +67,31 @@ def _biased(layer: LayerFlow) -> bool:
     return layer.trace.cell.derived and layer.trace.weights.b_ih is not None
 
 
-def _is_simple(layer: LayerFlow) -> bool:
+def _is_simple(layer: LayerFlow, _: Subject) -> bool:
     return layer.trace.cell.derived and len(layer.trace.cell.gates) == 1
 
 
-def _is_simple_and_no_cell(layer: LayerFlow) -> bool:
+def _is_tanh_and_no_cell(layer: LayerFlow, _: Subject) -> bool:
     """The state of an LSTMCell is (h, c), which the loop that calls the cell would have to know."""
-    return _is_simple(layer) and path_and_suffix(layer.name)[1] is not None
+    return layer.trace.cell.name == "RNN tanh" and path_and_suffix(layer.name)[1] is not None
+
+
+def _runs_one_way(layer: LayerFlow, subject: Subject) -> bool:
+    """A module that gets sequences, in one direction, and not a cell in a loop of its own."""
+    path, suffix = path_and_suffix(layer.name)
+    return suffix is not None and not any(
+        place.reverse for place in subject.places.values() if place.path == path
+    )
 
 
 # Which layers a remedy can be applied to at all, where not to every one.
-FITS: dict[str, Callable[[LayerFlow], bool]] = {
+FITS: dict[str, Callable[[LayerFlow, Subject], bool]] = {
+    "carry-state": _runs_one_way,
     "chrono": _has_keeping_bias,
     "forget-bias": _has_forget_bias,
     "identity": _is_simple,
-    "lstm": _is_simple_and_no_cell,
+    "lstm": _is_tanh_and_no_cell,
+    "truncation-length": _runs_one_way,
 }
 
 
@@ -139,7 +149,7 @@ def cures_of(finding: Finding, subject: Subject) -> tuple[str, ...]:
     if not finding.layer:
         return names
     layer = subject.flow[finding.layer]
-    return tuple(name for name in names if name not in FITS or FITS[name](layer))
+    return tuple(name for name in names if name not in FITS or FITS[name](layer, subject))
 
 
 def remedies_for(finding: Finding, subject: Subject) -> tuple[Remedy, ...]:

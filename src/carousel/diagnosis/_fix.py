@@ -24,9 +24,10 @@ from carousel.flow import Flow, measure
 __all__ = ["Cure", "Refused", "fix"]
 
 MOST = 4  # remedies that are tried; each takes as long as the training itself
-# What is wrong beside the way back in time: the data, the steps of the optimizer, and the way down
-# through a stack. It is shown, and by itself is no reason to train anything.
-BESIDE_THE_LAG = frozenset({"padding", "clipping", "starved"})
+# What is wrong beside the way back in time: the data, the steps of the optimizer, the way down
+# through a stack; and a default of a gate, with which nothing vanishes where it stands alone. It is
+# shown, and by itself is no reason to train anything.
+BESIDE_THE_LAG = frozenset({"padding", "clipping", "starved", "forget-gate-default"})
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,51 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from carousel._errors import CarouselError
+from carousel.diagnosis.remedies._places import places_of
 from carousel.diagnosis.remedies._undo import Undo
+from carousel.trace import spec_of
 
-__all__ = ["Around", "called_through", "refuse_packed", "states_of", "with_states"]
+__all__ = [
+    "Around",
+    "all_called_through",
+    "called_through",
+    "refuse_packed",
+    "states_of",
+    "unbroken",
+    "with_states",
+]
 
 # (the module's own call, its arguments) -> what the call gives
 Around = Callable[..., Any]
+
+
+def all_called_through(
+    model: nn.Module,
+    layer: str,
+    unfit: Callable[[nn.Module], str],
+    around: Callable[[nn.Module], Around],
+) -> Undo:
+    """Let every call of the modules that ``layer`` names go through ``around(module)``.
+
+    Raises:
+        CarouselError: ``unfit`` gives a reason against one of them; the model is as it was.
+    """
+    applied = Undo()
+    try:
+        for place in places_of(model, layer, unfit):
+            called_through(place.module, around(place.module), applied)
+    except BaseException:
+        applied.undo()
+        raise
+    return applied
+
+
+def unbroken(module: nn.Module, cell: str, bidirectional: str) -> str:
+    """Why a module cannot be called in pieces; "" where it can."""
+    spec = spec_of(module)
+    if spec.is_cell:
+        return f"{type(module).__name__} {cell}"
+    return bidirectional if spec.directions == 2 else ""
 
 
 def called_through(module: nn.Module, around: Around, applied: Undo) -> None:

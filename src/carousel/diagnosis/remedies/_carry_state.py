@@ -8,11 +8,15 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from carousel.diagnosis.remedies._calling import called_through, states_of, with_states
-from carousel.diagnosis.remedies._places import expression, path_and_suffix, places_of
+from carousel.diagnosis.remedies._calling import (
+    all_called_through,
+    states_of,
+    unbroken,
+    with_states,
+)
+from carousel.diagnosis.remedies._places import expression, path_and_suffix
 from carousel.diagnosis.remedies._remedy import Remedy
 from carousel.diagnosis.remedies._undo import Undo
-from carousel.trace import spec_of
 
 __all__ = ["CarryState"]
 
@@ -62,23 +66,15 @@ class CarryState(Remedy):
         Raises:
             CarouselError: it does not fit the layer; the model is as it was.
         """
-        applied = Undo()
-        try:
-            for place in places_of(model, self.layer, _unfit):
-                called_through(place.module, _carrying(place.module), applied)
-        except BaseException:
-            applied.undo()
-            raise
-        return applied
+        return all_called_through(model, self.layer, _unfit, _carrying)
 
 
 def _unfit(module: nn.Module) -> str:
-    spec = spec_of(module)
-    if spec.is_cell:
-        return f"{type(module).__name__} takes its state from the loop that calls it"
-    if spec.directions == 2:
-        return "the reverse direction of a bidirectional layer has no state to carry on"
-    return ""
+    return unbroken(
+        module,
+        cell="takes its state from the loop that calls it",
+        bidirectional="the reverse direction of a bidirectional layer has no state to carry on",
+    )
 
 
 def _carrying(module: nn.Module) -> Callable[..., Any]:

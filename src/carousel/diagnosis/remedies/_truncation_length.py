@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from carousel._errors import CarouselError
 from carousel.diagnosis.remedies._calling import (
-    called_through,
+    all_called_through,
     refuse_packed,
     states_of,
+    unbroken,
     with_states,
 )
-from carousel.diagnosis.remedies._places import expression, path_and_suffix, places_of
+from carousel.diagnosis.remedies._places import expression, path_and_suffix
 from carousel.diagnosis.remedies._remedy import Remedy
 from carousel.diagnosis.remedies._undo import Undo
 from carousel.flow import Flow
-from carousel.trace import spec_of
 
 __all__ = ["TruncationLength"]
 
@@ -90,23 +90,17 @@ class TruncationLength(Remedy):
             raise CarouselError(
                 f"Expected steps to be a whole number from 1 on, got {self.steps!r}."
             )
-        applied = Undo()
-        try:
-            for place in places_of(model, self.layer, _unfit):
-                called_through(place.module, _chunked(place.module, self.steps), applied)
-        except BaseException:
-            applied.undo()
-            raise
-        return applied
+        return all_called_through(
+            model, self.layer, _unfit, lambda module: _chunked(module, self.steps)
+        )
 
 
 def _unfit(module: nn.Module) -> str:
-    spec = spec_of(module)
-    if spec.is_cell:
-        return f"{type(module).__name__} is called step by step; detach its state in the loop"
-    if spec.directions == 2:
-        return "a bidirectional layer needs the whole sequence at once"
-    return ""
+    return unbroken(
+        module,
+        cell="is called step by step; detach its state in the loop",
+        bidirectional="a bidirectional layer needs the whole sequence at once",
+    )
 
 
 def _chunked(module: nn.Module, steps: int) -> Callable[..., Any]:
