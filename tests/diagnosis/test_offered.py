@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from tests.diagnosis.models import data, filled, last, made
 from torch import Tensor, nn
 
 import carousel
-from diagnosis.models import data, filled, last, made
 
 LAG = 50
 

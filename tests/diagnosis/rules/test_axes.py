@@ -73,3 +73,8 @@ def test_a_loop_over_an_unbatched_cell() -> None:
         return state[0].sum()
 
     assert not found(carousel.measure(cell, run), "axes")
+
+
+def test_of_two_sequences_the_last_may_just_be_the_one_with_labels() -> None:
+    flow = measured(made(nn.LSTM), data(60, 2), lambda output: output[:, -1].square().sum())
+    assert only(flow, "axes").severity == "warning"

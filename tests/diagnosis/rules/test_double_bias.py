@@ -111,3 +111,10 @@ def test_the_lag_tells_halves_from_wholes() -> None:
     flow = measured(module)
     assert found(flow, "double-chrono", 100)
     assert not found(flow, "double-chrono", 10_000)
+
+
+@pytest.mark.parametrize(("lag", "sick"), [(50, False), (500, True), (None, True)])
+def test_two_halves_of_what_the_lag_takes(lag: int | None, *, sick: bool) -> None:
+    """ln(49) in all, half of it in each bias: right for 50 steps."""
+    module = filled(made(nn.LSTM), math.log(49) / 2, "bias_ih", "bias_hh", gate=1)
+    assert bool(found(measured(module), "double-forget-bias", lag)) == sick

@@ -31,7 +31,7 @@ def test_keras_16151(kind: type[nn.Module]) -> None:
 def test_torch(kind: type[nn.Module]) -> None:
     finding = only(measured(made(kind)), "forget-gate-default", 50)
     assert finding.severity == "warning"
-    assert "sigma(0) = 0.500 (PyTorch's default)" in finding.sentence
+    assert "sigma(-0.05) = 0.488 (PyTorch's default)" in finding.sentence
     assert "at the 50 that your task needs" in finding.sentence
 
 
@@ -74,3 +74,9 @@ def test_a_default_bias_that_the_inputs_override() -> None:
 @pytest.mark.parametrize("kind", [nn.RNN, carousel.RNN])
 def test_a_simple_rnn_has_no_such_gate(kind: type[nn.Module]) -> None:
     assert not found(measured(made(kind)), "forget-gate-default", 50)
+
+
+def test_a_bias_between_the_defaults_is_none_of_them() -> None:
+    """1.3 is not the unit forget bias: its horizon is 4.1 steps, not 3.2."""
+    module = carousel.init.forget_bias_(made(nn.LSTM), 1.3)
+    assert not found(measured(module), "forget-gate-default", 50)

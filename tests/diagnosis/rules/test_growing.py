@@ -52,3 +52,21 @@ def test_a_loss_at_every_step_is_not_growth() -> None:
     norm = flow["l0"].norm("d_h")[:, 0]
     assert norm[0] > 10 * norm[-1]
     assert not found(flow, "growing")
+
+
+def test_over_cuts_nothing_grows() -> None:
+    """Ten steps of 1.1 at a time make 2.4, whatever 200 of them would make."""
+    rnn = carousel.RNN(1, 1, bias=False, nonlinearity="identity").double()
+    with torch.no_grad():
+        rnn.weight_hh_l0.fill_(1.1)
+
+    def run(steps: int) -> torch.Tensor:
+        state, loss = None, torch.zeros(())
+        for x in torch.ones(200, 2, 1, dtype=torch.float64).split(steps):
+            output, state = rnn(x, state)
+            loss, state = loss + output.sum(), state.detach()
+        return loss
+
+    assert not found(carousel.measure(rnn, lambda: run(10)), "growing")
+    finding = only(carousel.measure(rnn, lambda: run(100)), "growing")
+    assert "over 99 steps" in finding.sentence

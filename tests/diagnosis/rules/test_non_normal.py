@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.diagnosis.models import data, every, found, made, measured, only
+from tests.diagnosis.models import data, every, filled, found, made, measured, only
 from torch import nn
 
 import carousel
@@ -63,3 +63,11 @@ def test_a_function_as_a_cell() -> None:
         lambda x, h: h @ matrix + x, torch.zeros(20, 2, 2), torch.ones(2, 2), lambda h: h[-1].sum()
     )
     assert only(flow, "non-normal").evidence["spectral_radius"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_numbers_beyond_all_measure_are_no_finding() -> None:
+    """What is infinite is named by its own rule; the others have to live with it."""
+    module = filled(made(nn.RNN, nonlinearity="relu"), 1e20, "weight_hh")
+    flow = measured(module)
+    assert "nonfinite" in {finding.rule for finding in carousel.diagnose(flow, 40)}
+    assert not found(flow, "non-normal")

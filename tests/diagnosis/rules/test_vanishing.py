@@ -93,7 +93,7 @@ def test_one_layer_that_reaches_the_lag_is_enough_for_a_stack() -> None:
         stack.bias_ih_l1[rows], stack.bias_hh_l1[rows] = 5.0, 0.0
     finding = only(measured(stack), "vanishing", 40)
     assert (finding.layer, finding.severity) == ("l0", "info")
-    assert "Another layer of the same direction reaches that far" in finding.sentence
+    assert "Another layer of the stack reaches that far" in finding.sentence
 
 
 def test_each_direction_answers_for_itself() -> None:
@@ -149,3 +149,22 @@ def test_a_function_as_a_cell_has_a_rate_and_no_cause() -> None:
     finding = only(flow, "vanishing", 30)
     assert "because" not in finding.sentence
     assert finding.evidence["rate_per_step"] == pytest.approx(math.log(0.5), rel=1e-6)
+
+
+def test_a_module_beside_it_that_reaches_the_lag_is_no_excuse() -> None:
+    """Two encoders: what one remembers does not help the other."""
+    kept, gone = made(nn.LSTM), made(nn.LSTM, seed=1)
+    carousel.init.forget_bias_(kept, 6.0)
+    model = nn.ModuleDict({"kept": kept, "gone": gone})
+    flow = carousel.measure(
+        model, lambda: sum(module(data())[0][-1].square().sum() for module in model.values())
+    )
+    finding = only(flow, "vanishing", 40)
+    assert (finding.layer, finding.severity) == ("gone.l0", "error")
+
+
+def test_gates_that_are_no_numbers_are_not_the_cause() -> None:
+    x = data()
+    x[10:, 0] = float("nan")
+    said = only(measured(made(nn.LSTM), x, loss=every), "vanishing", 40).sentence
+    assert "forget gates sit at 0.50" in said

@@ -17,6 +17,7 @@ from carousel.flow import LayerFlow
 __all__ = ["axes"]
 
 LEAST_STEPS = 3  # with a gradient in the last sequence at each of them; fewer may be chance
+LEAST_SEQUENCES = 4  # of fewer, the others may just be without labels
 SOURCE = "torch.nn.RNN takes [T, B, I] unless batch_first=True, and [T, I] as one sequence"
 
 
@@ -28,10 +29,11 @@ def axes(subject: Subject) -> Iterator[Finding]:
         if _only_the_last_sequence(top):
             yield _finding(
                 top,
-                "error",
+                "error" if top.batch >= LEAST_SEQUENCES else "warning",
                 f"The loss reaches the last of {top.batch} sequences alone, at every one of "
-                f"{top.steps} steps: time and batch are swapped. The layer was given {top.steps} "
-                f"steps of {top.batch} sequences; check batch_first and the order of the axes.",
+                f"{top.steps} steps, as where time and batch are swapped. The layer was given "
+                f"{top.steps} steps of {top.batch} sequences; check batch_first and the order of "
+                "the axes.",
             )
         elif subject.lag_steps is not None and top.steps <= subject.lag_steps < top.batch:
             yield _finding(

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 from carousel.diagnosis._finding import Finding
 from carousel.diagnosis._numbers import counted
+from carousel.diagnosis._pieces import longest_piece
 from carousel.diagnosis._subject import Subject
-from carousel.diagnosis.rules._truncation import longest_piece
 from carousel.flow import LayerFlow
 
 __all__ = ["carry"]
@@ -43,6 +43,8 @@ def _cut(subject: Subject, layer: LayerFlow) -> Iterator[Finding]:
     if not layer.cuts:
         return
     piece = longest_piece(layer)
+    if within and subject.lag_steps is not None and piece <= subject.lag_steps:
+        return  # "truncation" says it, as the error that it is
     if within:
         places = ", ".join(map(str, within[:5])) + (", .." if len(within) > 5 else "")
         said = (

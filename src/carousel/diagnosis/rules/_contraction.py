@@ -16,6 +16,7 @@ import torch
 from carousel.diagnosis._finding import Finding
 from carousel.diagnosis._gates import block
 from carousel.diagnosis._numbers import LN10, number, power
+from carousel.diagnosis._pieces import longest_piece
 from carousel.diagnosis._subject import Subject
 
 __all__ = ["contraction"]
@@ -40,7 +41,7 @@ def contraction(subject: Subject) -> Iterator[Finding]:
         factor = gamma * sigma
         if factor >= 1:
             continue
-        lag = layer.steps - 1 if subject.lag_steps is None else subject.lag_steps
+        lag = longest_piece(layer) - 1 if subject.lag_steps is None else subject.lag_steps
         rate = math.log(factor) if factor else -math.inf
         log10_left = rate * lag / LN10
         if log10_left >= LOG10_LITTLE_LEFT:

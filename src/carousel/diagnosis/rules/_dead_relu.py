@@ -37,7 +37,7 @@ def dead_relu(subject: Subject) -> Iterator[Finding]:
             sentence=(
                 f"{int(dead.sum())} of {layer.hidden} relu units ({share(part)}) are zero at every "
                 f"step of every sequence ({len(states)} states): no gradient enters them, so they "
-                "stay dead."
+                "stay dead unless what feeds them moves."
             ),
             evidence={
                 "dead_units": float(dead.sum()),

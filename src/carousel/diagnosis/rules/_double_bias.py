@@ -47,6 +47,8 @@ def double_forget_bias(subject: Subject) -> Iterator[Finding]:
         spread = max(float((bias - mean).abs().max()) for bias in (one, other))
         if spread > EQUAL * abs(mean):
             continue
+        if subject.lag_steps is not None and _suits(2 * mean, subject.lag_steps):
+            continue  # two halves of what the lag takes
         once, twice = forget_gate(mean), forget_gate(2 * mean)
         yield Finding(
             rule="double-forget-bias",
@@ -67,6 +69,11 @@ def double_forget_bias(subject: Subject) -> Iterator[Finding]:
             threshold=EQUAL,
             source=SOURCE_BIAS,
         )
+
+
+def _suits(bias: float, lag: int) -> bool:
+    """Whether a forget bias in total is the one that gives a horizon of the lag: ln(lag - 1)."""
+    return lag > 2 and abs(bias - math.log(lag - 1)) <= LEAST_BIAS
 
 
 def double_chrono(subject: Subject) -> Iterator[Finding]:

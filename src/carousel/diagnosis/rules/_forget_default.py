@@ -16,7 +16,7 @@ from carousel.diagnosis._gates import Keeping, keeping_of
 from carousel.diagnosis._numbers import LN10, power
 from carousel.diagnosis._subject import Subject
 from carousel.flow import LayerFlow
-from carousel.theory import forget_gate
+from carousel.theory import ForgetGate, forget_gate
 
 __all__ = ["forget_default"]
 
@@ -64,7 +64,7 @@ def forget_default(subject: Subject) -> Iterator[Finding]:
             rule="forget-gate-default",
             severity="info" if lag is None or not fades else "warning",
             layer=layer.name,
-            sentence=_sentence(keeping, default, lag, log10_left),
+            sentence=_sentence(keeping, default, gate, (lag, log10_left)),
             evidence=evidence,
             threshold=LOG10_LITTLE_LEFT,
             source=SOURCES[default],
@@ -76,6 +76,9 @@ def _default(layer: LayerFlow, keeping: Keeping) -> float | None:
     centre = float(round(float(keeping.bias.mean())))
     if centre not in SOURCES:
         return None
+    # The mean of H sums of two such draws has the standard deviation sqrt(2/3) / H.
+    if abs(float(keeping.bias.mean()) - centre) > MOVED + 3 * math.sqrt(2 / 3) / layer.hidden:
+        return None
     spread = 2 / math.sqrt(layer.hidden) + MOVED
     if float((keeping.bias - centre).abs().max()) > spread:
         return None
@@ -83,11 +86,13 @@ def _default(layer: LayerFlow, keeping: Keeping) -> float | None:
     return centre if abs(math.log(mean / (1 - mean)) - centre) <= AWAY else None
 
 
-def _sentence(keeping: Keeping, default: float, lag: int | None, log10_left: float) -> str:
-    gate = forget_gate(default)
+def _sentence(
+    keeping: Keeping, default: float, gate: ForgetGate, at: tuple[int | None, float]
+) -> str:
+    lag, log10_left = at
     whose = "unit forget bias" if default else "PyTorch's default"
     said = (
-        f"The {keeping.word} stand at sigma({default:g}) = {gate.f:.3f} ({whose}): along the "
+        f"The {keeping.word} stand at sigma({gate.bias:.1g}) = {gate.f:.3f} ({whose}): along the "
         f"carousel each step back multiplies the gradient by that, so its horizon is "
         f"{gate.horizon_steps:.1f} steps"
     )

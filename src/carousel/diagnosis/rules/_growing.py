@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from carousel.diagnosis._finding import Finding
 from carousel.diagnosis._numbers import LN10, number, power
+from carousel.diagnosis._pieces import longest_piece
 from carousel.diagnosis._subject import Subject
 from carousel.flow import Horizon
 
@@ -29,7 +30,7 @@ def growing(subject: Subject) -> Iterator[Finding]:
         horizon = layer.horizon()
         if horizon.kind != "growing":
             continue
-        steps = int(layer.lengths.max()) - 1
+        steps = longest_piece(layer) - 1
         log10_growth = horizon.rate * steps / LN10
         surely = horizon.rate_interval[0] * steps / LN10
         if log10_growth < LOG10_MUCH:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined] # torch does not list it
 
 from carousel.diagnosis._finding import Finding
 from carousel.diagnosis._foreseen import few_sequences
@@ -66,10 +67,13 @@ def _sigma_and_rho(layer: LayerFlow, size: int) -> tuple[float, float] | None:
     rhos: list[Tensor] = []
     for step in steps:
         forward = layer.direction == "forward"
-        product = layer.jacobian_product(step - 1, step, size)  # all: in one round, without more
         at = step if forward else step - 1
+        try:  # all values: in one round, without more
+            product = layer.jacobian_product(step - 1, step, size)
+            rhos.append(layer.eigenvalues(at).abs()[:, 0])
+        except LinAlgError:  # numbers beyond what LAPACK converges on
+            return None
         sigmas.append(product.log10_norm)
-        rhos.append(layer.eigenvalues(at).abs()[:, 0])
     sigma, rho = torch.stack(sigmas), torch.stack(rhos)
     if not bool((sigma.isfinite() & rho.isfinite()).all()):
         return None

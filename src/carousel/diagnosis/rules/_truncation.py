@@ -6,14 +6,14 @@ Two steps that are ``lag`` apart need lag + 1 steps in one piece: of one timelin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 from carousel.diagnosis._finding import Finding
 from carousel.diagnosis._numbers import counted
+from carousel.diagnosis._pieces import longest_piece
 from carousel.diagnosis._subject import Subject
 from carousel.flow import LayerFlow
 
-__all__ = ["longest_piece", "truncation"]
+__all__ = ["truncation"]
 
 SOURCE = (
     "Williams & Peng 1990; Tallec & Ollivier 2017: truncated backpropagation is biased beyond its "
@@ -37,13 +37,18 @@ def truncation(subject: Subject) -> Iterator[Finding]:
             continue
         cut = any(step > 0 for step in layer.cuts)
         why = "the state is detached in between" if cut else "that is all that was measured"
+        advice = (
+            f"Detach it after {lag + 1} steps at the earliest."
+            if cut
+            else "Give longer sequences to have the lag judged."
+        )
         yield Finding(
             rule="truncation",
             severity="error",
             layer=layer.name,
             sentence=(
                 f"The gradient goes back over {counted(piece, 'step')} at most ({why}), and your "
-                f"task needs {lag}: whatever the weights, none crosses that."
+                f"task needs {lag}: whatever the weights, none crosses that. {advice}"
             ),
             evidence={
                 "longest_piece_steps": float(piece),
@@ -53,10 +58,3 @@ def truncation(subject: Subject) -> Iterator[Finding]:
             threshold=float(lag + 1),
             source=SOURCE,
         )
-
-
-def longest_piece(layer: LayerFlow) -> int:
-    """The most steps of a layer in one piece, between two cuts."""
-    steps = int(layer.lengths.max())
-    marks = [0, *(step for step in layer.cuts if 0 < step < steps), steps]
-    return max(after - before for before, after in pairwise(marks))

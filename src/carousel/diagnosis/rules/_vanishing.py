@@ -21,8 +21,9 @@ from carousel.diagnosis._foreseen import (
     orthogonal_weights,
     steps_of,
 )
-from carousel.diagnosis._gates import block, keeping_of
+from carousel.diagnosis._gates import Keeping, block, keeping_of
 from carousel.diagnosis._numbers import LN10, counted, number, power
+from carousel.diagnosis._pieces import longest_piece
 from carousel.diagnosis._subject import Subject
 from carousel.flow import Horizon, LayerFlow
 
@@ -43,7 +44,7 @@ def vanishing(subject: Subject) -> Iterator[Finding]:
     """A finding for each layer whose gradient is gone at the lag, or over the measured steps."""
     decaying = [layer for layer in subject.layers if layer.horizon().kind in ("decaying", "zero")]
     for layer in decaying:
-        lag = layer.steps - 1 if subject.lag_steps is None else subject.lag_steps
+        lag = longest_piece(layer) - 1 if subject.lag_steps is None else subject.lag_steps
         log10_left = _log10_left(layer.horizon(), lag)
         if log10_left >= math.log10(LITTLE_LEFT):
             continue
@@ -65,11 +66,16 @@ def _severity(
 
 
 def _reached_beside(subject: Subject, layer: LayerFlow, lag: int) -> bool:
-    """Whether another layer of the same direction keeps enough at the lag."""
+    """Whether another layer of the stack, in the same direction, keeps enough at the lag."""
+    place = subject.places[layer.name]
+    stack = (
+        subject.flow[name]
+        for name, other in subject.places.items()
+        if (other.path, other.reverse, other.number) == (place.path, place.reverse, place.number)
+    )
     return any(
-        other.direction == layer.direction
-        and _log10_left(other.horizon(), lag) >= math.log10(LITTLE_LEFT)
-        for other in subject.layers
+        _log10_left(other.horizon(), lag) >= math.log10(LITTLE_LEFT)
+        for other in stack
         if other.name != layer.name
     )
 
@@ -117,7 +123,7 @@ def _finding(
         evidence |= more
         said += f"; {gain}." if gain else "."
         if severity == "info":
-            said += " Another layer of the same direction reaches that far."
+            said += " Another layer of the stack reaches that far."
     return Finding(
         rule="vanishing",
         severity=severity,
@@ -135,12 +141,7 @@ def _cause(layer: LayerFlow) -> tuple[str, dict[str, float]]:
         return "", {}
     keeping = keeping_of(layer)
     if keeping is not None:
-        if not len(keeping.factor):
-            return "", {}
-        middle = float(keeping.factor.median())
-        at = f"{middle:.2f}" if 0.05 < middle < 0.95 else number(middle)
-        said = f" because the {keeping.word} sit at {at}"
-        return said, {"keeping_gate_median": middle}
+        return _gates_cause(keeping)
     if len(layer.trace.cell.gates) > 1:
         return "", {}
     radius = float(torch.linalg.eigvals(block(layer, "h")).abs().max())
@@ -148,6 +149,15 @@ def _cause(layer: LayerFlow) -> tuple[str, dict[str, float]]:
         return _slope(layer)
     said = f" because the recurrent weight shrinks it (spectral radius {number(radius)})"
     return said, {"spectral_radius": radius}
+
+
+def _gates_cause(keeping: Keeping) -> tuple[str, dict[str, float]]:
+    finite = keeping.factor[keeping.factor.isfinite()]
+    if not len(finite):
+        return "", {}
+    middle = float(finite.median())
+    at = f"{middle:.2f}" if 0.05 < middle < 0.95 else number(middle)
+    return f" because the {keeping.word} sit at {at}", {"keeping_gate_median": middle}
 
 
 def _slope(layer: LayerFlow) -> tuple[str, dict[str, float]]:
