@@ -32,10 +32,27 @@ def noisy(level: float, seed: int, spread: float = 0.01) -> list[float]:
     return [level + spread * float(torch.randn((), generator=generator)) for _ in range(80)]
 
 
+def falling(level: float, seed: int) -> list[float]:
+    """From 2 down to the level, and noise."""
+    steps = noisy(level, seed)
+    return [loss + (2.0 - level) * max(0.0, 1 - k / 40) for k, loss in enumerate(steps)]
+
+
 def test_a_lower_loss_is_kept() -> None:
-    found = judged(trial(noisy(1.0, 1)), trial(noisy(0.9, 2)), "l0", LAG)
+    found = judged(trial(falling(1.0, 1)), trial(falling(0.9, 2)), "l0", LAG)
     assert found.kept
     assert "the loss at the end is lower by 0.0" in found.reason or "lower by 0.1" in found.reason
+
+
+def test_a_difference_that_no_training_made_is_no_gain() -> None:
+    """Lower from the first step on, and neither of both comes down."""
+    found = judged(trial(noisy(1.0, 1)), trial(noisy(0.9, 2)), "l0", LAG)
+    assert not found.kept
+    assert "from step 0 on" in found.reason
+    assert judged(trial(falling(1.0, 1)), trial(noisy(0.9, 2)), "l0", None).kept is False
+    # A start so good that training cannot widen it is lower all the same, where training goes on.
+    better = [0.5 * loss for loss in falling(1.0, 2)]
+    assert judged(trial(falling(1.0, 1)), trial(better), "l0", LAG).kept
 
 
 def test_a_higher_loss_is_not_kept_whatever_the_gradient_does() -> None:
@@ -44,14 +61,21 @@ def test_a_higher_loss_is_not_kept_whatever_the_gradient_does() -> None:
     assert "higher by" in found.reason
 
 
-def test_the_same_loss_is_kept_for_its_gradient_from_one_fold_on() -> None:
-    before = trial(noisy(1.0, 1))
-    one_fold = 0.5 * math.exp(1.0 / LAG)
-    for factor, kept in ((0.99, False), (1.01, True)):
-        after = trial(noisy(1.0, 2), w=0.5 * (one_fold / 0.5) ** factor)
-        found = judged(before, after, "l0", LAG)
-        assert found.kept is kept, found.reason
-        assert "the same within its interval" in found.reason
+@pytest.mark.parametrize(("factor", "kept"), [(9.9, False), (10.1, True)])
+def test_the_same_loss_is_kept_for_its_gradient_from_a_factor_of_ten_on(
+    factor: float, *, kept: bool
+) -> None:
+    before = trial(noisy(1.0, 1), w=0.7)
+    found = judged(before, trial(noisy(1.0, 2), w=0.7 * factor ** (1 / LAG)), "l0", LAG)
+    assert found.kept is kept, found.reason
+    assert "the same within its interval" in found.reason
+
+
+@pytest.mark.parametrize(("left", "kept"), [(0.95e-3, False), (1.05e-3, True)])
+def test_what_is_still_gone_at_the_lag_is_no_gain(left: float, *, kept: bool) -> None:
+    before = trial(noisy(1.0, 1), w=0.1)
+    found = judged(before, trial(noisy(1.0, 2), w=left ** (1 / LAG)), "l0", LAG)
+    assert found.kept is kept, found.reason
 
 
 def test_nearer_to_one_is_better_from_above_too() -> None:
@@ -86,21 +110,24 @@ def test_noise_does_not_hide_a_worse_training() -> None:
 def test_the_data_is_paired_so_common_noise_does_not_hide_a_gain() -> None:
     shared = noisy(1.0, 1, spread=1.0)
     lower = [loss - 0.001 for loss in shared]
-    assert judged(trial(shared), trial(lower), "l0", LAG).kept
-    assert not judged(trial(lower), trial(shared), "l0", LAG).kept
+    begun = [2.0, *shared[1:]], [2.0, *lower[1:]]
+    assert judged(trial(begun[0]), trial(begun[1]), "l0", LAG).kept
+    assert not judged(trial(begun[1]), trial(begun[0]), "l0", LAG).kept
 
 
 def test_breaking_off() -> None:
     whole, broken = trial(noisy(1.0, 1)), trial([1.0, 1.0], ended="not finite")
     assert not judged(whole, broken, "l0", LAG).kept
     assert judged(broken, whole, "l0", LAG).kept
+    late = trial(noisy(0.1, 3)[:79], ended="not finite")
+    assert not judged(late, whole, "l0", LAG).kept  # for 79 steps it was the better one
     assert not judged(broken, broken, "l0", LAG).kept
 
 
 def test_an_exact_zero_and_what_becomes_of_it() -> None:
     before, zero = trial(noisy(1.0, 1)), trial(noisy(1.0, 2), w=0.0)
     assert not judged(before, zero, "l0", LAG).kept
-    found = judged(zero, before, "l0", LAG)
+    found = judged(zero, trial(noisy(1.0, 1), w=0.9), "l0", LAG)
     assert found.kept
     assert "instead of exactly zero" in found.reason
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import random
 import re
@@ -190,7 +191,7 @@ def test_the_number_of_the_step_is_told_to_whom_it_asks() -> None:
     for step in (direct, factory):
         seen.clear()
         carousel.verify(adder(), ForgetBias("", 2.0), step, steps=2)
-        assert seen == [0, 1, 0, 0, 1]  # without, once more for the data, with
+        assert seen == [0, 1, 0, 1, 0, 1]  # without, once more for the data, with
 
 
 def test_clipping_is_measured_in_the_training_without_it() -> None:
@@ -328,7 +329,110 @@ def test_data_that_do_not_begin_anew() -> None:
 
         return step
 
-    refused("Two trainings from the same seed begin with other losses", drawing)
+    refused("Two trainings from the same seed are shown other data", drawing)
+
+
+def trained_on(draw: Callable[[], tuple[Tensor, Tensor]]) -> Callable[[nn.Module], Any]:
+    """A training whose data come from outside of it."""
+
+    def train_step(model: nn.Module) -> Callable[[], Tensor]:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def step() -> Tensor:
+            x, y = draw()
+            optimizer.zero_grad()
+            loss = loss_fn(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    return train_step
+
+
+def test_data_that_go_round_and_are_back_where_they_began() -> None:
+    """Four batches in a circle, and 40 steps: the second training starts at the first again."""
+    circle = itertools.cycle([batch(torch.Generator().manual_seed(k)) for k in range(4)])
+    with pytest.raises(CarouselError, match="are shown other data"):
+        carousel.verify(adder(), ForgetBias("", 2.0), trained_on(lambda: next(circle)), steps=40)
+
+
+def test_data_that_are_the_same_at_first_only() -> None:
+    drawn, generator = itertools.count(), torch.Generator().manual_seed(1)
+
+    def draw() -> tuple[Tensor, Tensor]:
+        first = next(drawn) in (0, 5, 8)  # of the training, of the check, and of the next training
+        return batch(torch.Generator().manual_seed(0) if first else generator)
+
+    with pytest.raises(CarouselError, match="are shown other data"):
+        carousel.verify(adder(), ForgetBias("", 2.0), trained_on(draw), steps=5)
+
+
+def test_other_data_with_the_same_losses() -> None:
+    """A head of zeros says the same of everything."""
+    generator = torch.Generator().manual_seed(1)
+    model = adder()
+    nn.init.zeros_(model.head.weight)
+
+    def draw() -> tuple[Tensor, Tensor]:
+        x, _ = batch(generator)
+        return x, torch.ones(x.shape[1])
+
+    with pytest.raises(CarouselError, match="are shown other data"):
+        carousel.verify(model, ForgetBias("", 2.0), trained_on(draw), steps=5)
+
+
+@pytest.mark.parametrize("idle", [1, 3])
+def test_a_training_that_begins_with_idle_steps(idle: int) -> None:
+    """As gradient accumulation, a warm-up from 0 and a scaler that skips its first step do."""
+
+    def train_step(model: nn.Module) -> Callable[[int], Tensor]:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        generator = torch.Generator().manual_seed(1)
+
+        def step(number: int) -> Tensor:
+            x, y = batch(generator)
+            loss = loss_fn(model(x), y)
+            loss.backward()
+            if number % (idle + 1) == idle:
+                optimizer.step()
+                optimizer.zero_grad()
+            return loss
+
+        return step
+
+    outcome = carousel.verify(adder(), ForgetBias("", 2.0), train_step, steps=12)
+    assert outcome.before.ended == outcome.after.ended == "steps"
+
+
+def test_nothing_crosses_a_state_that_is_detached() -> None:
+    """Whatever the weights; in the table, in the verdict, and in what is called a cure."""
+
+    class Cut(Adder):
+        def forward(self, x: Tensor) -> Tensor:
+            state, sums = None, 0.0
+            for chunk in x.split(6):
+                output, state = self.rnn(chunk, state)
+                state = tuple(part.detach() for part in state)
+                sums = sums + self.head(output[-1]).squeeze(-1)
+            return sums
+
+    torch.manual_seed(0)
+    model = Cut(nn.LSTM(2, H))
+    outcome = carousel.verify(model, ForgetBias("rnn.l0", 4.0), train_step, steps=8, lag=LAG)
+    assert [row.at_lag for row in outcome.rows] == ["exactly zero"] * 4
+    short = carousel.verify(model, ForgetBias("rnn.l0", 4.0), train_step, steps=8, lag=5)
+    assert "exactly zero" not in [row.at_lag for row in short.rows]
+    found = carousel.fix(model, batch(torch.Generator()), loss_fn, lag=LAG, steps=8)
+    assert not found.cured
+    assert "truncation" in {finding.rule for finding in found.findings}
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.0, "a", None, True])
+def test_seeds(seed: object) -> None:
+    with pytest.raises(CarouselError, match="Expected seed to be a whole number from 0"):
+        carousel.verify(adder(), ForgetBias("", 2.0), train_step, steps=2, seed=seed)
 
 
 def test_a_lag_longer_than_the_sequences() -> None:

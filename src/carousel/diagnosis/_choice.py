@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from carousel._errors import CarouselError
 from carousel.diagnosis._finding import Finding
+from carousel.diagnosis._pieces import crosses
 from carousel.diagnosis._trial import copied
 from carousel.diagnosis.remedies import Remedy
 from carousel.diagnosis.remedies._places import path_and_suffix, without_number
@@ -20,28 +21,31 @@ __all__ = ["candidates", "folds_over", "promises"]
 
 
 def candidates(
-    findings: Sequence[Finding], flow: Flow, *, trained: bool = False
+    findings: Sequence[Finding], flow: Flow, *, trained: bool = False, whole: bool = True
 ) -> tuple[Remedy, ...]:
     """The remedies of the findings in their order, each once.
 
     Where all layers of a module have a finding, its remedy is one for the module, and where all
-    layers of the flow have it, one for the model.
+    that the model has have it, one for the model.
 
     Args:
         findings: of this flow, the worst first.
         flow: that was diagnosed.
         trained: the weights are worth keeping: only remedies that keep them.
+        whole: the flow holds every recurrent module that the model has.
     """
     chosen: list[Remedy] = []
     for finding in findings:
         for own in finding.remedies:
-            remedy = _common(own, finding, findings, flow)
+            remedy = _common(own, finding, findings, flow, whole=whole)
             if (remedy.keeps_weights or not trained) and not _covered(remedy, chosen):
                 chosen.append(remedy)
     return tuple(chosen)
 
 
-def _common(remedy: Remedy, finding: Finding, findings: Sequence[Finding], flow: Flow) -> Remedy:
+def _common(
+    remedy: Remedy, finding: Finding, findings: Sequence[Finding], flow: Flow, *, whole: bool
+) -> Remedy:
     """The remedy for all layers that have the finding, where one name stands for them."""
     if not remedy.layer:
         return remedy
@@ -54,7 +58,7 @@ def _common(remedy: Remedy, finding: Finding, findings: Sequence[Finding], flow:
     }
     known = {without_number(name) for name in flow}
     paths = {path_and_suffix(name)[0] for name in treated}
-    if ill == known and len(paths) > 1:
+    if whole and ill == known and len(paths) > 1:
         return replace(remedy, layer="")
     path, _ = path_and_suffix(finding.layer)
     module = {name for name in known if path_and_suffix(name)[0] == path}
@@ -78,8 +82,11 @@ def folds_over(layer: LayerFlow, lag_steps: int) -> float:
     """By how many e-folds the gradient grows over the lag in the long run; below 0 it fades.
 
     It is the lag in units of the horizon. Where the sequences are too short for a horizon, it is
-    what is left at the lag itself, the directions that die at once included.
+    what is left at the lag itself, the directions that die at once included; where the state is
+    detached more often, -inf: nothing crosses that.
     """
+    if not crosses(layer, lag_steps):
+        return -math.inf
     horizon = layer.horizon()
     if not math.isnan(horizon.rate) or lag_steps >= int(layer.lengths.max()):
         return horizon.rate * lag_steps

@@ -28,7 +28,7 @@ class Finding:
         evidence: numbers by name, the unit in the name, such as "horizon_steps".
         threshold: what the deciding number was held against; None where nothing is compared.
         source: the paper or issue, or the reason.
-        remedies: what can be done, the most promising first.
+        remedies: what can be done, the plainest first; ``fix`` measures which promises most.
     """
 
     rule: str

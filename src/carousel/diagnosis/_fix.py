@@ -20,6 +20,7 @@ from carousel.diagnosis._verify import Proof
 from carousel.diagnosis.remedies import Applied, Remedy
 from carousel.diagnosis.rules._vanishing import LITTLE_LEFT
 from carousel.flow import Flow, measure
+from carousel.trace import find_recurrent
 
 __all__ = ["Cure", "Refused", "fix"]
 
@@ -28,6 +29,8 @@ MOST = 4  # remedies that are tried; each takes as long as the training itself
 # through a stack; and a default of a gate, with which nothing vanishes where it stands alone. It is
 # shown, and by itself is no reason to train anything.
 BESIDE_THE_LAG = frozenset({"padding", "clipping", "starved", "forget-gate-default"})
+# With these the gradient does not reach the lag.
+AT_THE_LAG = frozenset({"vanishing", "truncation", "nonfinite"})
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,10 @@ class Cure:
     @property
     def cured(self) -> bool:
         """Whether a remedy was kept with which the gradient reaches the lag."""
-        return self.best is not None and reaches(self.best, self.lag_steps)
+        if self.best is None or not reaches(self.best, self.lag_steps):
+            return False
+        left = diagnose(self.best.after.last.flow, self.lag_steps)
+        return not any(each.rule in AT_THE_LAG and each.severity != "info" for each in left)
 
     @property
     def code(self) -> str:
@@ -146,11 +152,16 @@ def fix(  # noqa: PLR0913 - each changes what is tried, and all have a name at t
     training = "the training step that was given"
     if train_step is None:
         train_step = adam_on(batch, loss_fn)
-        training = f"Adam (learning rate {LEARNING_RATE:g}) on the one batch that was given"
+        training = (
+            f"Adam (learning rate {LEARNING_RATE:g}) on the one batch that was given, so the loss "
+            "is that of learning it by heart: a train_step with new data says more"
+        )
     story = Cure(flow, lag_steps, lag is not None, f"{steps} steps of {training}", found)
     if story.healthy:
         return story
-    remedies = candidates(found, flow, trained=trained)
+    measured = {layer.trace.path for layer in flow.layers.values()}
+    whole = set(find_recurrent(model)[0].values()) <= measured
+    remedies = candidates(found, flow, trained=trained, whole=whole)
     proof = Proof(model, train_step, steps, lag=lag_steps, seed=seed, trained=trained)
     if progress is not None:
         tell = progress

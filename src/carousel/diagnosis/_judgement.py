@@ -14,8 +14,11 @@ __all__ = ["Judgement", "judged", "power"]
 # The losses of both trainings come from the same data step by step, so their differences are
 # compared. Neighbouring steps are not independent; means over windows are nearly so.
 WINDOWS = 8
-# A gain at the lag counts from one e-fold on, the unit in which the horizon itself is counted.
-LEAST_GAIN = 1.0
+# A gain at the lag counts from a factor of ten on: draws of one initialisation differ by less.
+LEAST_GAIN = math.log(10)
+# What is left at the lag has to be something, or it is no gain: "vanishing" calls less than a
+# thousandth gone.
+SOMETHING = math.log(1e-3)
 # What a gain of the gradient may cost, as a part of the loss without the remedy: the upper end of
 # the interval of the difference has to stay below, so that noise cannot hide a worse training.
 MOST_COST = 0.05
@@ -33,9 +36,11 @@ def judged(before: Trial, after: Trial, layer: str, lag_steps: int | None) -> Ju
     """Keep a remedy if the loss is lower with it, or the gradient better at no cost in the loss.
 
     Lower is lower over the last quarter of the steps by more than the 95 % interval of the
-    difference. A better gradient is nearer to its own size: at the lag by one e-fold, or without a
-    lag by a rate per step whose 95 % intervals are apart. It is at no cost where the loss is not
-    higher by more than its interval, and the upper end of that is below 5 % of the loss itself.
+    difference, which training has to have made: one that was there at step 0 is none. A better
+    gradient is nearer to its own size: at the lag by a factor of ten, with a thousandth or more
+    left, or without a lag by a rate per step whose 95 % intervals are apart. It is at no cost where
+    the loss is not higher by more than its interval, and the upper end of that is below 5 % of the
+    loss itself.
     """
     if after.ended == "not finite":
         return Judgement(
@@ -43,19 +48,41 @@ def judged(before: Trial, after: Trial, layer: str, lag_steps: int | None) -> Ju
         )
     gained, flow = _of_flow(before, after, layer, lag_steps)
     if before.ended == "not finite":
-        return Judgement(
-            True,
-            f"without it the loss was not finite any more after {len(before.losses)} steps; {flow}",
-        )
+        return _broken_off(before, after, flow)
+    return _compared(before, after, gained, flow)
+
+
+def _broken_off(before: Trial, after: Trial, flow: str) -> Judgement:
+    """Without the remedy the training broke off."""
+    broke = f"without it the loss was not finite any more after {len(before.losses)} steps"
+    difference, margin = _difference(before.losses, after.losses)
+    if difference - margin > 0:
+        return Judgement(False, f"{broke}, up to which it is lower than with it; {flow}")
+    return Judgement(True, f"{broke}; {flow}")
+
+
+def _compared(before: Trial, after: Trial, gained: bool, flow: str) -> Judgement:
+    """Both trainings ran to their end."""
     difference, margin = _difference(before.losses, after.losses)
     said = f"the loss at the end is {_lower(difference, margin)}, {flow}"
-    if difference + margin < 0 or difference - margin > 0:
-        return Judgement(difference < 0, said)
+    if difference - margin > 0:
+        return Judgement(False, said)
+    if difference + margin < 0:
+        if not _from_the_start(before, after, difference):
+            return Judgement(True, said)
+        said = f"the loss is lower by {-difference:.3g} from step 0 on, so training made it not"
     if not gained:
         return Judgement(False, f"no gain: {said}")
     if difference + margin <= MOST_COST * abs(before.final_loss):
-        return Judgement(True, said)
+        return Judgement(True, f"{said}; more steps may tell what that is worth in the loss")
     return Judgement(False, f"what it costs in the loss cannot be told in so few steps: {said}")
+
+
+def _from_the_start(before: Trial, after: Trial, difference: float) -> bool:
+    """Whether most of the difference was there at step 0, and the training is smaller than it."""
+    at_first = after.first.loss - before.first.loss
+    learnt = after.first.loss - after.final_loss
+    return at_first <= difference / 2 and learnt <= abs(difference)
 
 
 def _lower(difference: float, margin: float) -> str:
@@ -103,7 +130,7 @@ def _of_flow(before: Trial, after: Trial, layer: str, lag_steps: int | None) -> 
 
 def _nearer(one: float, other: float) -> bool:
     """Whether a factor, given by its logarithm, has come nearer to 1 by one e-fold."""
-    if math.isnan(other):
+    if math.isnan(other) or other < SOMETHING:
         return False
     if math.isinf(one) or math.isinf(other):
         return abs(other) < abs(one)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -108,6 +110,8 @@ def subject_of(
             f"Expected a Flow to diagnose, got {kind_of(flow)}. "
             "carousel.measure(model, batch, loss_fn) gives one, and so does watcher.flow."
         )
+    if isinstance(lag, SupportsIndex) and not isinstance(lag, bool):
+        lag = index(lag)  # NumPy's whole numbers too
     if lag is not None and (type(lag) is not int or lag < 1):
         raise CarouselError(
             f"Expected lag to be the number of steps that the task needs, a whole number from 1 "

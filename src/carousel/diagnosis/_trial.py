@@ -22,8 +22,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from carousel._errors import CarouselError
+from carousel.diagnosis._pieces import crosses
 from carousel.diagnosis._random import seeded
 from carousel.diagnosis.remedies import Remedy
 from carousel.diagnosis.remedies._places import THE_MODEL
@@ -57,8 +59,14 @@ class Reading:
         return Flow(own).slowest if own else self.flow[name]
 
     def log10_at_lag(self, name: str, lag_steps: int) -> float:
-        """log10 of what is left of a gradient after the lag: the median over the sequences."""
-        reached = self.layer(name).reach(lag_steps)
+        """log10 of what is left of a gradient after the lag: the median over the sequences.
+
+        -inf where the state is detached more often than that, for nothing crosses a cut.
+        """
+        layer = self.layer(name)
+        if not crosses(layer, lag_steps):
+            return -math.inf
+        reached = layer.reach(lag_steps)
         return float(reached.nanmedian()) if not bool(reached.isnan().all()) else math.nan
 
 
@@ -73,6 +81,7 @@ class Trial:
     last: Reading
     ended: Ended
     elapsed_seconds: float
+    shown: tuple[tuple[float, ...], ...] = ()  # what the model was given, step by step, in short
 
     @property
     def final_loss(self) -> float:
@@ -90,6 +99,8 @@ def run_trial(
     steps: int,
     seed: int,
     progress: Callable[[int], None] | None = None,
+    *,
+    learns: bool = True,
 ) -> Trial:
     """Train a copy of a model for some steps.
 
@@ -100,6 +111,7 @@ def run_trial(
         steps: how many.
         seed: of torch's, NumPy's and Python's generators, which are afterwards as they were.
         progress: told how many steps are done.
+        learns: refuse a training that changes nothing; a few steps may do so, as in a warm-up.
 
     Raises:
         CarouselError: the remedy does not fit, or the training step cannot be used.
@@ -113,6 +125,9 @@ def run_trial(
             stack.callback(applied.undo)
         norms: list[float] = []
         stack.enter_context(_norms_into(norms, twin))
+        shown: list[float] = []
+        stack.enter_context(_inputs_into(shown, twin))
+        shown_by_step: list[tuple[float, ...]] = []
         shapes = _shapes(twin)
         begun = [parameter.detach().clone() for parameter in twin.parameters()]
         step = _Stepper(train_step, twin, remedy)
@@ -123,6 +138,8 @@ def run_trial(
             with ExitStack() as listening:
                 watcher = listening.enter_context(watch(twin)) if watched else None
                 loss = step(number)
+            shown_by_step.append(tuple(shown))
+            shown.clear()
             _refuse_changed_shapes(shapes, _shapes(twin))
             if watcher is not None and not watcher.passes_recorded:
                 raise _nothing_heard()
@@ -141,7 +158,11 @@ def run_trial(
                 progress(number + 1)
         _refuse_idle(remedy, applied)
         finite = len(losses) == steps
-        if finite and all(torch.equal(a, b) for a, b in zip(begun, twin.parameters(), strict=True)):
+        if (
+            learns
+            and finite
+            and all(torch.equal(a, b) for a, b in zip(begun, twin.parameters(), strict=True))
+        ):
             raise _nothing_learnt(steps)
     return Trial(
         remedy=remedy,
@@ -151,6 +172,7 @@ def run_trial(
         last=readings[-1],
         ended="steps" if finite else "not finite",
         elapsed_seconds=time.perf_counter() - start,
+        shown=tuple(shown_by_step),
     )
 
 
@@ -202,9 +224,14 @@ class _Stepper:
             raise
         except Exception as error:
             raise CarouselError(
-                f"The training step raised{self.by}: {type(error).__name__}: {error}. The model is "
-                "as it was."
+                f"The training step raised{self.by}: {type(error).__name__}: {error}. It was "
+                f"called as {self._as_called(function, arguments)}. The model is as it was."
             ) from error
+
+    def _as_called(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
+        if function is not self.train_step:
+            return "step(number)" if arguments else "step(), what train_step(model) returned"
+        return "train_step(model, number)" if len(arguments) > 1 else "train_step(model)"
 
 
 def _positional(function: Callable[..., Any]) -> int:
@@ -275,10 +302,32 @@ def _nothing_heard() -> CarouselError:
 def _nothing_learnt(steps: int) -> CarouselError:
     return CarouselError(
         f"The training step changed no parameter of the model that it was given, in {steps} steps. "
-        "An optimizer that was built outside holds the parameters of another model: build it "
-        "inside, `def train_step(model): optimizer = Adam(model.parameters()); def step(): ..; "
-        "return step`."
+        "Either it never calls optimizer.step(), or its optimizer was built outside and holds the "
+        "parameters of another model: build it inside, `def train_step(model): optimizer = "
+        "Adam(model.parameters()); def step(): ..; return step`."
     )
+
+
+@contextmanager
+def _inputs_into(shown: list[float], model: nn.Module) -> Iterator[None]:
+    """Collect a number for each tensor that the model is called with: the same for the same data.
+
+    What other modules are called with depends on the weights, and a model that is never called as a
+    whole shows nothing.
+    """
+
+    def take(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for given in (*args, *kwargs.values()):
+            data = given.data if isinstance(given, PackedSequence) else given
+            if isinstance(data, Tensor) and data.numel():
+                weights = torch.arange(1, data.numel() + 1, device=data.device).double().sqrt()
+                shown.append(float((data.detach().double().flatten() * weights).sum()))
+
+    handle = model.register_forward_pre_hook(take, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

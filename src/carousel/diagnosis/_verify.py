@@ -21,6 +21,8 @@ __all__ = ["Proof", "verify"]
 # How far apart the first losses of two trainings from the same seed may be, relative to the larger:
 # on a GPU sums are taken in any order, and float32 holds 7 digits of each term.
 SAME_LOSS = 1e-4
+SEEDS = 2**63  # as many as torch takes
+CHECKED = 3  # steps that are run again to see whether the data are the same
 
 
 def verify(
@@ -98,6 +100,10 @@ class Proof:
                 raise CarouselError(
                     f"Expected {name} to be a whole number from 1 on, got {value!r}."
                 )
+        if type(seed) is not int or not 0 <= seed < SEEDS:
+            raise CarouselError(
+                f"Expected seed to be a whole number from 0 to 2**63 - 1, got {seed!r}."
+            )
         self.model, self.train_step, self.steps = model, train_step, steps
         self.lag_steps, self.seed, self.trained = lag, seed, trained
         self.progress: Callable[[str, int], None] | None = None
@@ -109,8 +115,9 @@ class Proof:
             with _untouched(self.model):
                 trial = self._trial(None)
                 self._refuse_long_lag(trial.first)
-                again = self._trial(None, steps=1)
-                _refuse_other_data(trial.first.loss, again.first.loss)
+                again = self._trial(None, steps=min(self.steps, CHECKED))
+                for number in range(len(again.losses)):
+                    _refuse_other_data(_said(trial, number), _said(again, number))
             self._without = trial
         return self._without
 
@@ -134,6 +141,9 @@ class Proof:
             remedy = remedy.fitted(before.gradient_norms)
         with _untouched(self.model):
             after = self._trial(remedy)
+        # A remedy changes what comes of the data, and where a model acts on a world of its own even
+        # the data: not what it is shown first.
+        _refuse_other_data(before.shown[0][:1], after.shown[0][:1])
         found = judged(before, after, remedy.layer, self.lag_steps)
         outcome = Outcome(
             remedy=remedy,
@@ -154,7 +164,15 @@ class Proof:
                 self.progress("without a remedy" if remedy is None else remedy.name, done)
 
         steps_here = self.steps if steps is None else steps
-        return run_trial(self.model, remedy, self.train_step, steps_here, self.seed, tell)
+        return run_trial(
+            self.model,
+            remedy,
+            self.train_step,
+            steps_here,
+            self.seed,
+            tell,
+            learns=steps is None,
+        )
 
     def _refuse_long_lag(self, first: Reading) -> None:
         longest = max(int(layer.lengths.max()) for layer in first.flow.layers.values())
@@ -166,13 +184,22 @@ class Proof:
             )
 
 
-def _refuse_other_data(one: float, other: float) -> None:
-    if math.isclose(one, other, rel_tol=SAME_LOSS, abs_tol=1e-12):
+def _said(trial: Trial, number: int) -> tuple[float, ...]:
+    """What a step was shown, and its loss."""
+    return *trial.shown[number], trial.losses[number]
+
+
+def _refuse_other_data(one: tuple[float, ...], other: tuple[float, ...]) -> None:
+    """Hold what the model was given, and its losses, in two trainings against each other."""
+    if len(one) == len(other) and all(
+        math.isclose(a, b, rel_tol=SAME_LOSS, abs_tol=1e-12) or (math.isnan(a) and math.isnan(b))
+        for a, b in zip(one, other, strict=True)
+    ):
         return
     raise CarouselError(
-        f"Two trainings from the same seed begin with other losses, {one:.6g} and {other:.6g}, so "
-        "what they come to cannot be compared. Build the data inside train_step(model), from a "
-        "generator or an iterator that begins anew there."
+        "Two trainings from the same seed are shown other data, or come to other losses at once, "
+        "so what they come to in the end cannot be compared. Build the data inside "
+        "train_step(model), from a generator or an iterator that begins anew there."
     )
 
 
