@@ -192,8 +192,8 @@ def test_json_is_all_there_is_on_standard_output(here: Path) -> None:
     ("arguments", "words"),
     [
         (("fixnets:sick", "--lag", "24"), "Expected a lag from 1 to 23"),
-        (("fixnets:sick", "--steps", "0"), "steps to be a whole number from 1 on, got 0"),
-        (("fixnets:sick", "--most", "0"), "most to be a whole number from 1 on, got 0"),
+        (("fixnets:sick", "--steps", "0"), "Invalid value for '--steps'"),
+        (("fixnets:sick", "--most", "0"), "Invalid value for '--most'"),
         (("fixnets:without_learning", "--steps", "2"), "changed no parameter of the model"),
         (("fixnets:fourth_is_a_number",), "callable train_step fourth, got an int"),
         (("fixnets:five",), "three things, (model, batch, loss_fn), got 5"),

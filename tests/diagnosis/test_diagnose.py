@@ -6,10 +6,11 @@ import dataclasses
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from tests.diagnosis.models import data, every, filled, made, measured, scaled
-from torch import nn
+from torch import Tensor, nn
 
 import carousel
 from carousel import CarouselError
@@ -178,3 +179,22 @@ def test_public_names() -> None:
         if finding.layer == ""
     )
     assert str(clipped).startswith("warning: Clipping at")
+
+
+def test_what_all_calls_of_a_module_have_in_common_is_said_once() -> None:
+    module = made(nn.LSTM)
+
+    def run() -> Tensor:  # four chunks, each from zeros
+        return sum(module(chunk)[0].square().sum() for chunk in data(80).split(20))
+
+    findings = carousel.diagnose(carousel.measure(module, run), 15)
+    assert [finding.rule for finding in findings].count("vanishing") == 1
+    (vanishing,) = (finding for finding in findings if finding.rule == "vanishing")
+    assert vanishing.layer == "l0#1"
+    assert vanishing.sentence.endswith("Found in 3 other calls of it too.")
+
+
+@pytest.mark.parametrize("lag", [np.int64(20), torch.tensor(20)])
+def test_a_lag_may_be_any_whole_number(lag: object) -> None:
+    flow = measured(made(nn.LSTM))
+    assert carousel.diagnose(flow, lag) == carousel.diagnose(flow, 20)

@@ -98,7 +98,7 @@ def test_the_terminal_shows_severity_sentence_numbers_and_code() -> None:
     assert "REMARK  underflow · l0" in text
     assert text.index("ERROR") < text.index("REMARK") < text.index("Certificate")
     assert "rate per step -0.5 · left log10 minus infinite" in text
-    assert "threshold -3.0. Somebody 1991." in " ".join(text.split())
+    assert "held against -3. Somebody 1991." in " ".join(text.split())
     assert "Try chrono: Sets the biases." in text
     assert "    carousel.init.chrono_(model, 200)\n" in text
     assert "\x1b" not in text
@@ -135,6 +135,22 @@ def test_very_many_are_not_all_printed(tmp_path: Path) -> None:
     assert printed(report).count("ERROR") == 12
     assert "28 more findings stand in the HTML report" in printed(report)
     assert page(report, tmp_path).count('class="finding error"') == 40
+
+
+def test_of_each_rule_one_is_printed() -> None:
+    """Forty effects do not hide their cause."""
+    cause = replace(FINDING, severity="warning", rule="carry")
+    text = printed(reported(*[FINDING] * 40, cause))
+    assert text.count("ERROR") == 11
+    assert "WARNING  carry" in text
+    assert "29 more findings stand in the HTML report" in text
+
+
+def test_where_a_change_was_proved_the_other_code_is_folded(tmp_path: Path) -> None:
+    told = Report(flows.lstm(), findings=(FINDING,), code="proved()")
+    html = page(told, tmp_path)
+    assert html.index("proved()") < html.index("The gradient is 10")
+    assert "<details>\n<summary><strong>chrono</strong>" in html
 
 
 def test_the_page(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests.cases import Case, Problem
-from torch import nn
+from torch import Tensor, nn
 
 import carousel
 from carousel import CarouselError
@@ -234,3 +234,15 @@ class TestWaysToMeasure:
         with torch.no_grad():
             flow = carousel.measure(model, (X, Y), nn.functional.mse_loss)
         assert flow["lstm.l0"].d_h.abs().max() > 0
+
+
+def test_a_loss_that_was_sent_backward_already() -> None:
+    lstm = torch.nn.LSTM(3, 4)
+
+    def loss_fn(output: tuple[Tensor, object], _: object) -> Tensor:
+        loss = output[0].square().sum()
+        loss.backward()
+        return loss
+
+    with raises("return the loss without calling loss.backward()"):
+        carousel.measure(lstm, (torch.randn(5, 2, 3), None), loss_fn)

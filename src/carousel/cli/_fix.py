@@ -24,17 +24,19 @@ def fix(
     ],
     lag: Annotated[
         int | None,
-        typer.Option(help="Steps back that the task needs to see; by default all of the batch's."),
+        typer.Option(
+            min=1, help="Steps back that the task needs to see; by default all of the batch's."
+        ),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Training steps of each trial.")] = 200,
-    most: Annotated[int, typer.Option(help="Remedies that are tried at most.")] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each trial.")] = 200,
+    most: Annotated[int, typer.Option(min=1, help="Remedies that are tried at most.")] = 4,
     trained: Annotated[
         bool,
         typer.Option("--trained", help="The weights are worth keeping: only what keeps them."),
     ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the factory and of each trial.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the factory and of each trial.")] = 0,
 ) -> int:
     """Try remedies for what keeps the gradient of a model of your own from the lag.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from carousel.diagnosis._cures import remedies_for
 from carousel.diagnosis._finding import SEVERITIES, Finding
 from carousel.diagnosis._subject import ClippingRecord, subject_of
+from carousel.diagnosis.remedies._places import without_number
 from carousel.diagnosis.rules import RULES
 from carousel.flow import Flow
 
@@ -36,7 +38,8 @@ def diagnose(
         clipping: how the training clips, which a flow of one pass cannot know.
 
     Returns:
-        The findings, errors first, then warnings; within a severity in the order of the rules.
+        The findings, errors first, then warnings; within a severity in the order of the rules. What
+        several calls of one module have in common is said once, of the first of them.
 
     Raises:
         CarouselError: the arguments are not what they should be.
@@ -55,4 +58,23 @@ def diagnose(
         for rule in RULES.values()
         for finding in rule(subject)
     ]
-    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+    return tuple(
+        sorted(_once_a_module(found), key=lambda finding: SEVERITIES.index(finding.severity))
+    )
+
+
+def _once_a_module(findings: Sequence[Finding]) -> list[Finding]:
+    """Of several unrelated calls of one module the one met worst stands for all."""
+    alike: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        alike[finding.rule, without_number(finding.layer)].append(finding)
+    told = []
+    for same in alike.values():
+        worst = min(same, key=lambda finding: SEVERITIES.index(finding.severity))
+        calls = {each.layer for each in same} - {worst.layer}
+        if not calls:
+            told += same
+            continue
+        more = f"{len(calls)} other call{'s' * (len(calls) > 1)} of it"
+        told.append(replace(worst, sentence=f"{worst.sentence} Found in {more} too."))
+    return told

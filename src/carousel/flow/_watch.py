@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 
 from carousel._errors import CarouselError, kind_of
 from carousel.flow._flow import Flow
@@ -93,12 +94,24 @@ def measure(model: nn.Module, batch: Any, loss_fn: Callable[..., Tensor] | None 
             if watcher.outputs:
                 # Towards the outputs alone: nothing accumulates in any parameter.
                 edges = [edge for _, _, edge in watcher.outputs]
-                gradients = torch.autograd.grad(loss, edges, allow_unused=True)
+                gradients = _backward(loss, edges)
                 for (call, output, _), gradient in zip(watcher.outputs, gradients, strict=True):
                     watcher.take(call, output, gradient)
         if not watcher.passes_recorded:
             raise CarouselError(watcher.met.why_nothing_measured())
         return watcher.flow
+
+
+def _backward(loss: Tensor, edges: list[GradientEdge]) -> tuple[Tensor | None, ...]:
+    try:
+        return torch.autograd.grad(loss, edges, allow_unused=True)
+    except RuntimeError as error:
+        if "backward through the graph a second time" not in str(error):
+            raise
+        raise CarouselError(
+            "The loss was sent backward already: its graph is gone. The loss_fn has to return the "
+            "loss without calling loss.backward()."
+        ) from error
 
 
 def refuse_inference_mode(function: str) -> None:

@@ -157,7 +157,8 @@ class _Printer:
     ) -> None:
         """What was diagnosed, the worst first: sentence, numbers, and what to do."""
         told: set[RemedySummary] = set()
-        for finding in findings[:MOST_FINDINGS]:
+        shown = shown_of(findings)
+        for finding in shown:
             self.gap()
             where = " · ".join(part for part in (finding.rule, flow_name, finding.layer) if part)
             colour = COLOURS[finding.severity]
@@ -167,11 +168,12 @@ class _Printer:
             self.say(evidence_in_short(finding), "dim")
             if remedies:
                 self.remedies(finding.remedies, told)
-        if len(findings) > MOST_FINDINGS:
+        if len(findings) > len(shown):
+            more = len(findings) - len(shown)
             self.gap()
             self.say(
-                f"{len(findings) - MOST_FINDINGS} more findings stand in the HTML report, and in "
-                "the JSON."
+                f"{more} more finding{'s stand' if more > 1 else ' stands'} in the HTML report, "
+                "and in the JSON."
             )
 
     def remedies(self, remedies: tuple[RemedySummary, ...], told: set[RemedySummary]) -> None:
@@ -243,3 +245,12 @@ class _Printer:
         """A user's words may be anything: never markup, never control characters."""
         content = clean(content)
         return Text(content if self.unicode else as_ascii(content), style=style)
+
+
+def shown_of(findings: tuple[FindingSummary, ...]) -> tuple[FindingSummary, ...]:
+    """As many as fit, in their order, and one of each rule: causes stand beside their effects."""
+    first = {finding.rule: place for place, finding in reversed(list(enumerate(findings)))}
+    of_each = sorted(first.values())
+    others = [place for place in range(len(findings)) if place not in of_each]
+    room = max(0, MOST_FINDINGS - len(of_each))
+    return tuple(findings[place] for place in sorted([*of_each, *others[:room]]))

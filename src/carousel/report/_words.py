@@ -77,6 +77,8 @@ def plain(value: float) -> str:
         return f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}") if size < 1e6 else f"{value:.2g}"
     if size >= 100:
         return f"{value:.0f}"
+    if value == int(value):
+        return f"{value:.0f}"
     if size >= 0.95:
         return f"{value:.1f}"
     return f"{value:.3g}"
@@ -223,7 +225,7 @@ def evidence_in_short(finding: FindingSummary) -> str:
         for measured in finding.evidence
     ]
     if finding.threshold is not None:
-        parts.append(f"threshold {plain(finding.threshold)}")
+        parts.append(f"held against {plain(finding.threshold)}")
     return f"{' · '.join(parts)}. {finding.source}." if parts else f"{finding.source}."
 
 
