@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Interval", "area", "check", "share"]
+__all__ = ["Interval", "area", "check", "difference", "share"]
 
 RESAMPLES = 2000
 Z = 1.959964  # the normal distribution at 97.5 %
@@ -51,18 +51,40 @@ def area(scores: Sequence[float], positive: Sequence[bool], groups: Sequence[Has
         groups: which ones belong together.
     """
     values, truth = np.asarray(scores, dtype=float), np.asarray(positive, dtype=bool)
-    found = rank_area(values, truth)
+    return bootstrap(lambda chosen: rank_area(values[chosen], truth[chosen]), groups)
+
+
+def difference(
+    one: Sequence[float],
+    other: Sequence[float],
+    positive: Sequence[bool],
+    groups: Sequence[Hashable],
+) -> Interval:
+    """The area of one score less that of another, on the same cases and the same draws."""
+    first, second = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
+    truth = np.asarray(positive, dtype=bool)
+    return bootstrap(
+        lambda chosen: (
+            rank_area(first[chosen], truth[chosen]) - rank_area(second[chosen], truth[chosen])
+        ),
+        groups,
+    )
+
+
+def bootstrap(statistic: Callable[[np.ndarray], float], groups: Sequence[Hashable]) -> Interval:
+    """A statistic of all cases, and its percentiles over draws of whole groups."""
     members: dict[Hashable, list[int]] = {}
     for index, group in enumerate(groups):
         members.setdefault(group, []).append(index)
     parts = [np.asarray(indices) for indices in members.values()]
+    found = statistic(np.arange(len(groups)))
     draws = np.random.default_rng(0)
-    drawn = []
-    for _ in range(RESAMPLES):
-        chosen = np.concatenate([parts[k] for k in draws.integers(0, len(parts), len(parts))])
-        drawn.append(rank_area(values[chosen], truth[chosen]))
+    drawn = [
+        statistic(np.concatenate([parts[k] for k in draws.integers(0, len(parts), len(parts))]))
+        for _ in range(RESAMPLES)
+    ]
     low, high = np.nanpercentile(drawn, [2.5, 97.5]) if not math.isnan(found) else (found, found)
-    return Interval(found, float(low), float(high), len(values))
+    return Interval(found, float(low), float(high), len(groups))
 
 
 def rank_area(scores: np.ndarray, positive: np.ndarray) -> float:
