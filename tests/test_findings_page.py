@@ -18,5 +18,5 @@ def test_the_page_is_up_to_date() -> None:
 def test_every_rule_has_a_line_with_words() -> None:
     lines = (DOCS / "findings.md").read_text(encoding="utf-8").splitlines()
     for name in RULES:
-        (line,) = (line for line in lines if line.startswith(f"| `{name}` |"))
+        line = next(line for line in lines if line.startswith(f"| `{name}` |"))
         assert len(line.split("|")[2].split()) > 4
