@@ -107,6 +107,17 @@ def test_noise_does_not_hide_a_worse_training() -> None:
     assert "cannot be told in so few steps: the loss at the end is the same" in found.reason
 
 
+def test_spikes_do_not_hide_a_difference_that_is_always_there() -> None:
+    """As where the loss without the remedy explodes now and then."""
+    calm = falling(1.0, 1)
+    spiky = [loss + 2.0 + (1000.0 if step == 70 else 0.0) for step, loss in enumerate(calm)]
+    assert judged(trial(spiky, w=2.0), trial(calm, w=1.0), "l0", LAG).kept
+    assert not judged(trial(calm), trial(spiky, w=1.0), "l0", LAG).kept
+    at_times = [loss + (3.0 if step % 7 == 0 else -0.4) for step, loss in enumerate(calm)]
+    found = judged(trial(at_times), trial(calm), "l0", LAG)
+    assert "the same within its interval" in found.reason
+
+
 def test_the_data_is_paired_so_common_noise_does_not_hide_a_gain() -> None:
     shared = noisy(1.0, 1, spread=1.0)
     lower = [loss - 0.001 for loss in shared]

@@ -55,25 +55,24 @@ def judged(before: Trial, after: Trial, layer: str, lag_steps: int | None) -> Ju
 def _broken_off(before: Trial, after: Trial, flow: str) -> Judgement:
     """Without the remedy the training broke off."""
     broke = f"without it the loss was not finite any more after {len(before.losses)} steps"
-    difference, margin = _difference(before.losses, after.losses)
-    if difference - margin > 0:
+    if _difference(before.losses, after.losses).higher:
         return Judgement(False, f"{broke}, up to which it is lower than with it; {flow}")
     return Judgement(True, f"{broke}; {flow}")
 
 
 def _compared(before: Trial, after: Trial, gained: bool, flow: str) -> Judgement:
     """Both trainings ran to their end."""
-    difference, margin = _difference(before.losses, after.losses)
-    said = f"the loss at the end is {_lower(difference, margin)}, {flow}"
-    if difference - margin > 0:
+    found = _difference(before.losses, after.losses)
+    said = f"the loss at the end is {found}, {flow}"
+    if found.higher:
         return Judgement(False, said)
-    if difference + margin < 0:
-        if not _from_the_start(before, after, difference):
-            return Judgement(True, said)
-        said = f"the loss is lower by {-difference:.3g} from step 0 on, so training made it not"
+    if found.lower and not _from_the_start(before, after, found.mean):
+        return Judgement(True, said)
+    if found.lower:
+        said = f"the loss is lower by {-found.mean:.3g} from step 0 on, not by training; {flow}"
     if not gained:
         return Judgement(False, f"no gain: {said}")
-    if difference + margin <= MOST_COST * abs(before.final_loss):
+    if found.lower or found.mean + found.margin <= MOST_COST * abs(before.final_loss):
         return Judgement(True, f"{said}; more steps may tell what that is worth in the loss")
     return Judgement(False, f"what it costs in the loss cannot be told in so few steps: {said}")
 
@@ -85,18 +84,41 @@ def _from_the_start(before: Trial, after: Trial, difference: float) -> bool:
     return at_first <= difference / 2 and learnt <= abs(difference)
 
 
-def _lower(difference: float, margin: float) -> str:
-    if difference + margin < 0:
-        return f"lower by {-difference:.3g}"
-    if difference - margin > 0:
-        return f"higher by {difference:.3g}"
-    if not math.isfinite(margin):
-        return "the same, as far as so few steps can tell"
-    return f"the same within its interval ({difference:+.2g} ± {margin:.2g})"
+@dataclass(frozen=True)
+class Difference:
+    """The loss with the remedy less that without it, over the last quarter of the steps.
+
+    It is told from zero by its 95 % interval, Student's over windows of steps; or by its sign,
+    where that is one and the same in all windows: a spike makes the interval wide, and does not
+    turn a sign. Of eight windows that happens by chance once in 128.
+    """
+
+    mean: float
+    margin: float  # half of the interval; infinite of too few steps
+    sign: int  # of all windows; 0 where they differ, or are too few for it to mean anything
+
+    @property
+    def lower(self) -> bool:
+        """Surely below zero."""
+        return self.mean + self.margin < 0 or self.sign < 0
+
+    @property
+    def higher(self) -> bool:
+        """Surely above zero."""
+        return self.mean - self.margin > 0 or self.sign > 0
+
+    def __str__(self) -> str:
+        if self.lower:
+            return f"lower by {-self.mean:.3g}"
+        if self.higher:
+            return f"higher by {self.mean:.3g}"
+        if not math.isfinite(self.margin):
+            return "the same, as far as so few steps can tell"
+        return f"the same within its interval ({self.mean:+.2g} ± {self.margin:.2g})"
 
 
-def _difference(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[float, float]:
-    """The mean difference over the last quarter of the steps, and half of its 95 % interval."""
+def _difference(before: tuple[float, ...], after: tuple[float, ...]) -> Difference:
+    """The difference step by step, over windows of the last quarter."""
     steps = min(len(before), len(after))
     tail = max(1, steps // 4)
     pairs = zip(before[steps - tail : steps], after[steps - tail : steps], strict=True)
@@ -104,12 +126,14 @@ def _difference(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[fl
     mean = sum(differences) / tail
     windows = min(WINDOWS, tail)
     if windows < 2:
-        return mean, math.inf
+        return Difference(mean, math.inf, 0)
     marks = [tail * k // windows for k in range(windows + 1)]
     means = [sum(differences[begin:end]) / (end - begin) for begin, end in pairwise(marks)]
     centre = sum(means) / windows
     variance = sum((each - centre) ** 2 for each in means) / (windows - 1)
-    return mean, t_quantile(windows - 1) * math.sqrt(variance / windows)
+    margin = t_quantile(windows - 1) * math.sqrt(variance / windows)
+    signs = {(each > 0) - (each < 0) for each in means} if windows == WINDOWS else {0}
+    return Difference(mean, margin, signs.pop() if len(signs) == 1 else 0)
 
 
 def _of_flow(before: Trial, after: Trial, layer: str, lag_steps: int | None) -> tuple[bool, str]:
