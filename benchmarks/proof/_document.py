@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from proof._foretell import scores
 from proof._cured import REACHED
+from proof._foretell import scores
 from proof._statistics import Interval, area, difference, share
 from proof._training import LEARNT, Recipe
 
