@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from xml.etree import ElementTree as ET
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -212,3 +213,16 @@ def test_a_step_is_chosen_in_the_chart(visit: Visit) -> None:
     page.get_by_role("slider", name="Gates of unit 0 over time: step t").focus()
     page.keyboard.press("ArrowLeft")
     expect(page.get_by_label("Step t, typed")).to_have_value(str(STEP - 1))
+
+
+def test_the_saved_drawing_looks_as_on_screen(visit: Visit) -> None:
+    page = opened(visit, f"step={STEP}")
+    with page.expect_download() as saving:
+        page.get_by_role("button", name="Save as SVG: One step of the LSTM").click()
+    saved = saving.value.path().read_text(encoding="utf-8")
+    drawing = ET.fromstring(saved)  # noqa: S314 - made by the page under test
+    texts = list(drawing.iter("{http://www.w3.org/2000/svg}text"))
+    symbol = next(one for one in texts if one.text == "f")
+    assert symbol.get("font-style") == "italic"
+    assert symbol.get("font-size") == "16px"
+    assert "var(" not in saved
