@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { CellRun } from "../lib/schema";
-import { chunks, meaning, plainEquation, symbolsOf, valueNameOf } from "./equation";
+import { chunks, indexed, meaning, plainEquation, symbolsOf, valueNameOf } from "./equation";
 import { corners, halfOf, heightOf, neighbour, onScreen, path } from "./geometry";
 import { type CellName, LAYOUTS } from "./layouts";
 import {
@@ -114,6 +114,12 @@ describe("equations", () => {
     expect(chunks("f_t · ( 1 − f_t )")).toHaveLength(2);
   });
 
+  it("are said in sentences", () => {
+    expect(indexed("∂L/∂c_t = 2 and c_t-1 = exactly zero")).toBe(
+      "∂L/∂cₜ = 2 and cₜ₋₁ is exactly zero",
+    );
+  });
+
   it("are texts in tables", () => {
     expect(plainEquation("c_t = f_t · c_t-1 + ( 1 − n_t^2 )")).toBe("cₜ = fₜ · cₜ₋₁ + (1 − nₜ²)");
     expect(plainEquation("f_t = σ ( a_f )")).toBe("fₜ = σ(a_f)");
@@ -129,7 +135,10 @@ describe("numbers", () => {
     expect(reader.gradient("c")).toEqual({ negative: false, size: -2 });
     expect(reader.way("direct").size).toBeCloseTo(-59.903);
     expect(reader.way("injected", "now").size).toBe(-2);
-    expect(new Reader(RUN, 0, 0, 4).way("direct").size).toBe("padding");
+    const first = new Reader(RUN, 0, 0, 4);
+    expect(first.way("direct").size).toBe("padding");
+    expect(first.share("direct")).toBeNull();
+    for (const part of Object.values(PARTS_OF.lstm)) expect(part.says(first)).not.toContain("null");
   });
 
   it("have shares that add up to the whole, with their signs, at any size", () => {

@@ -68,9 +68,12 @@ export function chunks(equation: string): Token[][] {
   return found;
 }
 
-/** Symbols within a sentence: "c_t-1" as "cₜ₋₁". */
+/** Symbols within a sentence: "c_t-1" as "cₜ₋₁"; and what is no number "is", instead of "=". */
 export function indexed(text: string): string {
-  return text.replaceAll("_t-1", "ₜ₋₁").replace(/_t(?![a-z])/g, "ₜ");
+  return text
+    .replaceAll("_t-1", "ₜ₋₁")
+    .replace(/_t(?![a-z])/g, "ₜ")
+    .replace(/ = (?=exactly|infinite|minus|−infinite|not )/g, " is ");
 }
 
 /** As text for tables, without spaces within brackets. */

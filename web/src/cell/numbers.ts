@@ -85,8 +85,7 @@ export function signedText({ negative, size }: Signed): string {
   return negative && (typeof size === "number" || size === "infinite") ? `−${text}` : text;
 }
 
-export function shareText(share: number | null): string {
-  if (share === null) return "no share of a total that is no number, or zero";
+export function shareText(share: number): string {
   const size = Math.abs(share);
   const text =
     size > 9.995

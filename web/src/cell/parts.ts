@@ -29,7 +29,9 @@ function ofSlope(r: Reader, gate: string, most: number): string {
 function sends(r: Reader, way: string, through: string): string {
   const part = r.way(way);
   if (r.step === 0) return "Before step 0 there is no step to send a gradient to.";
-  return `${through}, step ${r.step} sends ${signedText(part)} to ${state(r, "before")} of unit ${r.unit}: ${shareText(r.share(way))}.`;
+  const share = r.share(way);
+  const sent = `${through}, step ${r.step} sends ${signedText(part)} to ${state(r, "before")} of unit ${r.unit}`;
+  return share === null ? `${sent}.` : `${sent}: ${shareText(share)}.`;
 }
 
 const gates = (r: Reader, name: string) =>

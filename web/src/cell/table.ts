@@ -25,14 +25,14 @@ export function tableOf(layout: Layout, parts: Readonly<Record<string, Part>>, r
   });
   return {
     header: [
-      `part at step ${r.step}, unit ${r.unit}`,
+      `step ${r.step}, unit ${r.unit}`,
       "equation",
       "before the activation",
       "value",
       "mean of all units",
       "derivative",
       "gradient",
-      `its part of dL/d${s} of the step before`,
+      `part of dL/d${s}[t−1]`,
     ],
     rows,
   };
@@ -41,12 +41,18 @@ export function tableOf(layout: Layout, parts: Readonly<Record<string, Part>>, r
 /** One sentence about the step as a whole. */
 export function summaryOf(layout: Layout, r: Reader): string {
   const s = r.run.state;
-  const where = `Step ${r.step} of 0 to ${(r.run.values[0]?.of_unit.length ?? 1) - 1}, unit ${r.unit} of ${r.units}`;
+  const last = (r.run.values[0]?.of_unit.length ?? 1) - 1;
+  const where = `Step ${r.step} (the last is ${last}), unit ${r.unit} of ${r.units}`;
   const now = `∂L/∂${s}_t = ${signedText(r.gradient(s))}`;
   if (r.step === 0) return indexed(`${where} of ${layout.name}: ${now}. It is the first step.`);
   const before = `∂L/∂${s}_t-1 = ${signedText(r.gradient(s, r.step - 1))}`;
-  const carousel = r.run.ways.some(({ name }) => name === "direct")
-    ? `; along the carousel came ${shareText(r.share("direct"))}`
-    : "; there is no carousel, all of it came through the recurrent weights or from outside";
-  return indexed(`${where} of ${layout.name}: ${now}, and one step back ${before}${carousel}.`);
+  return indexed(`${where} of ${layout.name}: ${now}, and one step back ${before}${carousel(r)}.`);
+}
+
+function carousel(r: Reader): string {
+  if (!r.run.ways.some(({ name }) => name === "direct")) {
+    return "; there is no carousel, all of it came through the recurrent weights or from outside";
+  }
+  const share = r.share("direct");
+  return share === null ? "" : `; along the carousel came ${shareText(share)}`;
 }
