@@ -1,10 +1,15 @@
 """What the page and the quiz teach with: real networks behind every figure."""
 
+from carousel.learn._cell import CellGradient, CellRun, CellSettings, CellValues, run_cell
 from carousel.learn._explore import Curves, Exploration, explore
 from carousel.learn._request import Items, Range, Text, parse
 from carousel.learn._settings import Network, Settings
 
 __all__ = [
+    "CellGradient",
+    "CellRun",
+    "CellSettings",
+    "CellValues",
     "Curves",
     "Exploration",
     "Items",
@@ -14,4 +19,5 @@ __all__ = [
     "Text",
     "explore",
     "parse",
+    "run_cell",
 ]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from carousel.learn import Exploration, Settings, explore, parse
+from carousel.learn import CellRun, CellSettings, Exploration, Settings, explore, parse, run_cell
 
 __all__ = ["ENDPOINTS", "Endpoint", "answer"]
 
@@ -26,6 +26,7 @@ class Endpoint:
 
 
 ENDPOINTS: dict[str, Endpoint] = {
+    "cell": Endpoint(CellSettings, run_cell, CellRun),
     "explore": Endpoint(Settings, explore, Exploration),
 }
 

@@ -8,6 +8,15 @@ export interface Network {
   readonly gain: number;
 }
 
+export interface CellSettings {
+  readonly network: Network;
+  readonly steps: number;
+  readonly signal: "noise" | "zeros" | "pulse" | "wave";
+  readonly loss: "last" | "middle" | "every";
+  readonly seed: number;
+  readonly unit: number;
+}
+
 export interface Settings {
   readonly first: Network;
   readonly second: Network;
@@ -15,6 +24,29 @@ export interface Settings {
   readonly signal: "noise" | "zeros" | "pulse" | "wave";
   readonly loss: "last" | "middle" | "every";
   readonly seed: number;
+}
+
+export interface CellValues {
+  readonly name: string;
+  readonly of_unit: readonly (number | "infinite" | "minus infinite" | "nan")[];
+  readonly mean: readonly (number | "infinite" | "minus infinite" | "nan")[];
+}
+
+export interface CellGradient {
+  readonly name: string;
+  readonly negative: readonly boolean[];
+  readonly size: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly norm: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+}
+
+export interface CellRun {
+  readonly state: "c" | "h";
+  readonly gates: readonly string[];
+  readonly values: readonly CellValues[];
+  readonly slopes: readonly CellValues[];
+  readonly gradients: readonly CellGradient[];
+  readonly ways: readonly CellGradient[];
+  readonly smallest_log10: number;
 }
 
 export interface Curves {
@@ -90,6 +122,113 @@ export const NETWORK_DEFAULTS: Network = {
   "init": "default",
   "forget_bias": null,
   "gain": 1.0
+};
+
+export const CELL_SETTINGS_FIELDS = {
+  "network": {
+    "kind": "group",
+    "fields": {
+      "cell": {
+        "kind": "choice",
+        "choices": [
+          "rnn-tanh",
+          "rnn-relu",
+          "lstm",
+          "lstm-1997",
+          "lstm-peephole",
+          "gru"
+        ],
+        "optional": false
+      },
+      "hidden": {
+        "kind": "int",
+        "low": 1,
+        "high": 128,
+        "step": 1,
+        "optional": false
+      },
+      "init": {
+        "kind": "choice",
+        "choices": [
+          "default",
+          "orthogonal",
+          "identity",
+          "chrono"
+        ],
+        "optional": false
+      },
+      "forget_bias": {
+        "kind": "float",
+        "low": -10,
+        "high": 10,
+        "step": 0.1,
+        "optional": true
+      },
+      "gain": {
+        "kind": "float",
+        "low": 0,
+        "high": 4,
+        "step": 0.05,
+        "optional": false
+      }
+    },
+    "optional": false
+  },
+  "steps": {
+    "kind": "int",
+    "low": 1,
+    "high": 200,
+    "step": 1,
+    "optional": false
+  },
+  "signal": {
+    "kind": "choice",
+    "choices": [
+      "noise",
+      "zeros",
+      "pulse",
+      "wave"
+    ],
+    "optional": false
+  },
+  "loss": {
+    "kind": "choice",
+    "choices": [
+      "last",
+      "middle",
+      "every"
+    ],
+    "optional": false
+  },
+  "seed": {
+    "kind": "int",
+    "low": 0,
+    "high": 9999,
+    "step": 1,
+    "optional": false
+  },
+  "unit": {
+    "kind": "int",
+    "low": 0,
+    "high": 127,
+    "step": 1,
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const CELL_SETTINGS_DEFAULTS: CellSettings = {
+  "network": {
+    "cell": "lstm",
+    "hidden": 8,
+    "init": "default",
+    "forget_bias": null,
+    "gain": 1.0
+  },
+  "steps": 30,
+  "signal": "noise",
+  "loss": "last",
+  "seed": 0,
+  "unit": 0
 };
 
 export const SETTINGS_FIELDS = {
@@ -248,5 +387,6 @@ export const SETTINGS_DEFAULTS: Settings = {
 };
 
 export interface Endpoints {
+  cell: { request: CellSettings; result: CellRun };
   explore: { request: Settings; result: Exploration };
 }
