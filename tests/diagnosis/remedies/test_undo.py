@@ -185,7 +185,7 @@ def test_an_interrupt_at_any_line_of_apply_leaves_nothing(name: str) -> None:
     net = model_of(kind)
     before, hooks = snapshot(net), len(torch_optimizer._global_optimizer_pre_hooks)
     line = 0
-    while interrupted(remedy, net, line):
+    while interrupted(lambda: remedy.apply(net), line):
         line += 1
         now = snapshot(net)
         assert all(
@@ -197,7 +197,24 @@ def test_an_interrupt_at_any_line_of_apply_leaves_nothing(name: str) -> None:
     assert line > 10
 
 
-def interrupted(remedy: Remedy, net: nn.Module, at: int) -> bool:
+@pytest.mark.parametrize("name", INTERRUPTED)
+def test_an_interrupt_at_any_line_of_undo_is_passed_on_when_all_is_back(name: str) -> None:
+    remedy, kind = INTERRUPTED[name]
+    net = model_of(kind)
+    before, hooks = snapshot(net), len(torch_optimizer._global_optimizer_pre_hooks)
+    line = 1  # the first comes before anything is begun
+    while interrupted(remedy.apply(net).undo, line):
+        line += 1
+        now = snapshot(net)
+        assert all(
+            torch.equal(value, now[key]) if isinstance(value, Tensor) else value == now[key]
+            for key, value in before.items()
+        ), line
+        assert len(torch_optimizer._global_optimizer_pre_hooks) == hooks, line
+    assert line > 5
+
+
+def interrupted(action: Callable[[], Any], at: int) -> bool:
     """Whether an interrupt at this line, counted inside the remedies, came before the end."""
     count = 0
 
@@ -216,12 +233,13 @@ def interrupted(remedy: Remedy, net: nn.Module, at: int) -> bool:
     before = sys.gettrace()
     sys.settrace(tracer)
     try:
-        applied = remedy.apply(net)
+        applied = action()
     except KeyboardInterrupt:
         return True
     finally:
         sys.settrace(before)
-    applied.undo()
+    if applied is not None:
+        applied.undo()
     return False
 
 

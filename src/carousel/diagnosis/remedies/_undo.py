@@ -46,13 +46,26 @@ class Undo:
     def undo(self) -> None:
         """Put everything back, bit for bit. A second time it does nothing.
 
+        An interrupt is passed on once all is back.
+
         Raises:
             CarouselError: another remedy was applied to the same module or parameters later, and
                 is still in place. Nothing is put back.
         """
+        try:
+            self._put_back()
+        except CarouselError:
+            raise
+        except BaseException:
+            self._put_back()
+            raise
+
+    def _put_back(self) -> None:
         self._refuse_the_wrong_order()
         while self._way_back:
-            self._way_back[-1]()  # first done, then forgotten: an interrupt leaves it to be done
+            self._way_back[
+                -1
+            ]()  # first done, then forgotten: an interrupt leaves it to be done again
             self._way_back.pop()
         self._refusals.clear()
         self.changed.clear()
