@@ -56,15 +56,18 @@ def _common(
         for other in alike
         if any(_same(remedy, each) for each in other.remedies)
     }
-    known = {without_number(name) for name in flow}
-    paths = {path_and_suffix(name)[0] for name in treated}
+    # From the traces: a cell at `model.l0` has a name that looks like a layer's.
+    path_of = {without_number(name): layer.trace.path or "" for name, layer in flow.layers.items()}
+    known = set(path_of)
+    paths = {path_of[name] for name in treated}
     if whole and ill == known and len(paths) > 1:
         return replace(remedy, layer="")
-    path, _ = path_and_suffix(finding.layer)
-    module = {name for name in known if path_and_suffix(name)[0] == path}
+    path = path_of[without_number(finding.layer)]
+    module = {name for name in known if path_of[name] == path}
     if len(module) > 1 and module <= treated:
         return replace(remedy, layer=path)
-    return replace(remedy, layer=without_number(remedy.layer))
+    plain = without_number(remedy.layer)
+    return remedy if plain == remedy.layer else replace(remedy, layer=plain)
 
 
 def _same(one: Remedy, other: Remedy) -> bool:

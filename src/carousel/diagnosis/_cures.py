@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,9 +23,8 @@ from carousel.diagnosis.remedies import (
     Remedy,
     StateDtype,
     SwapToLSTM,
-    TruncationLength,
 )
-from carousel.diagnosis.remedies._places import THE_MODEL, path_and_suffix
+from carousel.diagnosis.remedies._places import BARE_CELL, THE_MODEL, CellPath, without_number
 from carousel.flow import LayerFlow
 
 __all__ = ["CURES", "FITS", "MAKERS", "Maker", "cures_of", "remedies_for"]
@@ -35,9 +35,11 @@ CURES: dict[str, tuple[str, ...]] = {
     "nonfinite": ("clipping", "state-dtype", "orthogonal", "identity"),
     "axes": (),
     "padding": (),
-    "truncation": ("truncation-length",),
+    # What is cut is cut by the loop around the module, or by the batch's own length: chunks inside
+    # a call, TruncationLength, make no piece of time longer.
+    "truncation": (),
     "carry": ("carry-state",),
-    "injected-only": ("carry-state",),
+    "injected-only": (),
     "vanishing": ("chrono", "forget-bias", "orthogonal", "identity", "lstm", "flossing", "omega"),
     "growing": ("clipping", "orthogonal", "identity", "lstm", "flossing", "omega"),
     "forget-gate-default": ("chrono", "forget-bias"),
@@ -73,15 +75,20 @@ def _is_simple(layer: LayerFlow, _: Subject) -> bool:
 
 def _is_tanh_and_no_cell(layer: LayerFlow, _: Subject) -> bool:
     """The state of an LSTMCell is (h, c), which the loop that calls the cell would have to know."""
-    return layer.trace.cell.name == "RNN tanh" and path_and_suffix(layer.name)[1] is not None
+    return layer.trace.cell.name == "RNN tanh" and not _is_cell(layer)
 
 
 def _runs_one_way(layer: LayerFlow, subject: Subject) -> bool:
     """A module that gets sequences, in one direction, and not a cell in a loop of its own."""
-    path, suffix = path_and_suffix(layer.name)
-    return suffix is not None and not any(
-        place.reverse for place in subject.places.values() if place.path == path
+    return not _is_cell(layer) and not any(
+        other.direction == "reverse" and other.trace.path == layer.trace.path
+        for other in subject.layers
     )
+
+
+def _is_cell(layer: LayerFlow) -> bool:
+    """A cell goes by the path of its module, which may end as the name of a layer does: "l0"."""
+    return without_number(layer.name) == (layer.trace.path or BARE_CELL)
 
 
 # Which layers a remedy can be applied to at all, where not to every one.
@@ -91,7 +98,6 @@ FITS: dict[str, Callable[[LayerFlow, Subject], bool]] = {
     "forget-bias": _has_forget_bias,
     "identity": _is_simple,
     "lstm": _is_tanh_and_no_cell,
-    "truncation-length": _runs_one_way,
 }
 
 
@@ -107,29 +113,41 @@ def _forget_bias(finding: Finding, subject: Subject) -> Remedy:
 
 
 def _lstm(finding: Finding, subject: Subject) -> Remedy:
+    """With chrono initialisation for the lag, where there are biases to set."""
     lag = subject.lag_steps
-    return SwapToLSTM(finding.layer, None if lag is None else max(2, lag))
+    if lag is None or not all(_biased(layer) for layer in _layers(finding, subject)):
+        return SwapToLSTM(finding.layer)
+    return SwapToLSTM(finding.layer, max(2, lag))
 
 
-def _clipping(_: Finding, subject: Subject) -> Remedy:
-    return Clipping() if subject.clipping is None else Clipping().fitted(subject.clipping.norms)
+def _clipping(_: Finding, subject: Subject) -> Remedy | None:
+    """At a percentile of the norms that were recorded, where any can be clipped at."""
+    if subject.clipping is None:
+        return Clipping()
+    norms = [norm for norm in subject.clipping.norms if math.isfinite(norm) and norm > 0]
+    return Clipping().fitted(norms) if norms else None
 
 
-def _truncation_length(finding: Finding, subject: Subject) -> Remedy | None:
-    if subject.lag_steps is None:
+def _carry_state(finding: Finding, _: Subject) -> Remedy | None:
+    """It joins calls that start from zeros; a state that came detached is carried already."""
+    return CarryState(finding.layer) if "calls" in finding.evidence else None
+
+
+def _state_dtype(finding: Finding, subject: Subject) -> Remedy | None:
+    """The next wider one; there is none above float64."""
+    dtypes = {layer.dtype for layer in _layers(finding, subject)}
+    if dtypes == {torch.float64}:
         return None
-    return TruncationLength(finding.layer, subject.lag_steps + 1)
+    narrow = dtypes - {torch.float32, torch.float64}
+    return StateDtype(finding.layer, "float32" if narrow else "float64")
 
 
-def _state_dtype(finding: Finding, subject: Subject) -> Remedy:
-    """The next wider one."""
-    layers = [subject.flow[finding.layer]] if finding.layer else subject.layers
-    wide = all(layer.dtype == torch.float32 for layer in layers)
-    return StateDtype(finding.layer, "float64" if wide else "float32")
+def _layers(finding: Finding, subject: Subject) -> tuple[LayerFlow, ...]:
+    return (subject.flow[finding.layer],) if finding.layer else subject.layers
 
 
 MAKERS: dict[str, Maker] = {
-    "carry-state": lambda finding, _: CarryState(finding.layer),
+    "carry-state": _carry_state,
     "chrono": _chrono,
     "clipping": _clipping,
     "flossing": lambda finding, _: Flossing(finding.layer),
@@ -139,7 +157,6 @@ MAKERS: dict[str, Maker] = {
     "omega": lambda finding, _: PascanuOmega(finding.layer),
     "orthogonal": lambda finding, _: Orthogonal(finding.layer),
     "state-dtype": _state_dtype,
-    "truncation-length": _truncation_length,
 }
 
 
@@ -160,8 +177,8 @@ def remedies_for(finding: Finding, subject: Subject) -> tuple[Remedy, ...]:
 
 
 def _placed(remedy: Remedy, subject: Subject) -> Remedy:
-    """A cell that is the model itself goes by another name than one at ``model.cell``."""
-    if not remedy.layer or path_and_suffix(remedy.layer)[1] is not None:
+    """What a cell's name means, said for its code: the model itself, or the path of a module."""
+    if not remedy.layer or not _is_cell(subject.flow[remedy.layer]):
         return remedy
     bare = subject.flow[remedy.layer].trace.path == ""
-    return replace(remedy, layer=THE_MODEL) if bare else remedy
+    return replace(remedy, layer=THE_MODEL if bare else CellPath(remedy.layer))

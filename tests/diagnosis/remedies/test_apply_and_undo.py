@@ -60,7 +60,7 @@ FITS: dict[str, set[str]] = {
     "forget-bias": FORGETTING,
     "chrono": FORGETTING | {"GRU", "GRUCell", "own GRU"},
     "identity": SIMPLE | {"RNN relu", "own sigmoid"},
-    "lstm": SIMPLE - {"RNNCell"},
+    "lstm": SIMPLE - {"RNNCell", "RNN no bias"},  # chrono sets biases
     "truncation-length": ONE_WAY,
     "carry-state": ONE_WAY,
 }
@@ -71,7 +71,7 @@ def test_every_remedy_is_here() -> None:
     every = {
         getattr(remedies, name).name
         for name in remedies.__all__
-        if name not in ("Applied", "Remedy")
+        if name not in ("Applied", "Remedy") and issubclass(getattr(remedies, name), Remedy)
     }
     assert every == set(REMEDIES)
 
@@ -198,7 +198,7 @@ def test_a_remedy_that_does_not_fit_says_why() -> None:
     net = nn.LSTM(2, 3)
     nn.utils.parametrizations.orthogonal(net, "weight_hh_l0")
     for remedy in (PascanuOmega(""), Flossing("")):
-        with pytest.raises(CarouselError, match=r"weight_hh_l0 of .* is computed from other"):
+        with pytest.raises(CarouselError, match="its weight_hh_l0 is computed from other"):
             remedy.apply(net)
 
 

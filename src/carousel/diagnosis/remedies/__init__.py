@@ -10,7 +10,7 @@ from carousel.diagnosis.remedies._omega import PascanuOmega
 from carousel.diagnosis.remedies._orthogonal import Orthogonal
 from carousel.diagnosis.remedies._remedy import Applied, Remedy
 from carousel.diagnosis.remedies._state_dtype import StateDtype
-from carousel.diagnosis.remedies._swap_lstm import SwapToLSTM
+from carousel.diagnosis.remedies._swap_lstm import LSTMInPlaceOfRNN, OwnLSTMInPlaceOfRNN, SwapToLSTM
 from carousel.diagnosis.remedies._truncation_length import TruncationLength
 
 __all__ = [
@@ -21,7 +21,9 @@ __all__ = [
     "Flossing",
     "ForgetBias",
     "Identity",
+    "LSTMInPlaceOfRNN",
     "Orthogonal",
+    "OwnLSTMInPlaceOfRNN",
     "PascanuOmega",
     "Remedy",
     "StateDtype",

@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from carousel.diagnosis.remedies._calling import (
+    DETACHED,
+    Way,
     all_called_through,
     states_of,
     unbroken,
     with_states,
 )
-from carousel.diagnosis.remedies._places import expression, path_and_suffix
+from carousel.diagnosis.remedies._places import Place, in_a_loop
 from carousel.diagnosis.remedies._remedy import Remedy
 from carousel.diagnosis.remedies._undo import Undo
 
@@ -50,14 +52,12 @@ class CarryState(Remedy):
 
     def code(self) -> str:
         """The lines to paste into the training loop."""
-        call = expression(path_and_suffix(self.layer)[0]) if self.layer else "model.rnn"
+        named, call = in_a_loop(self.layer)
         return (
-            "state = None  # before the loop, and wherever the sequences begin anew\n"
+            f"{named}state = None  # before the loop, and wherever the sequences begin anew\n"
             "for x in chunks:\n"
             f"    output, state = {call}(x, state)\n"
-            "    ...  # loss, backward, step\n"
-            "    state = tuple(s.detach() for s in state) if isinstance(state, tuple) "
-            "else state.detach()"
+            "    ...  # loss, backward, step\n" + DETACHED
         )
 
     def apply(self, model: nn.Module) -> Undo:
@@ -66,32 +66,43 @@ class CarryState(Remedy):
         Raises:
             CarouselError: it does not fit the layer; the model is as it was.
         """
-        return all_called_through(model, self.layer, _unfit, _carrying)
+        return all_called_through(model, self, _unfit, Carrying)
 
 
-def _unfit(module: nn.Module) -> str:
+def _unfit(place: Place) -> str:
     return unbroken(
-        module,
+        place,
         cell="takes its state from the loop that calls it",
         bidirectional="the reverse direction of a bidirectional layer has no state to carry on",
     )
 
 
-def _carrying(module: nn.Module) -> Callable[..., Any]:
-    left: dict[str, Any] = {}
+class Carrying(Way):
+    """Remembers the state that a call left, and hands it to the next."""
 
-    def around(call: Callable[..., Any], input: Any, hx: Any = None) -> Any:  # noqa: A002 - torch's
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: Any = None
+        self.left_by: tuple[bool, int | None] | None = None  # the mode and the batch of that call
+
+    def __call__(
+        self,
+        module: nn.Module,
+        call: Callable[..., Any],
+        input: Any,  # noqa: A002 - torch's name
+        hx: Any = None,
+    ) -> Any:
+        """Call the module with the state, unless one is given."""
         here = (module.training, _batch(module, input))
-        if hx is None and left.get("here") == here:
-            hx = left["state"]
+        if hx is None and self.left_by == here:
+            hx = self.state
+            self.acted()
         output, state = call(input, hx)
         states = states_of(state)
         assert states is not None
-        left["state"] = with_states(state, tuple(each.detach() for each in states))
-        left["here"] = here
+        self.state = with_states(state, tuple(each.detach() for each in states))
+        self.left_by = here
         return output, state
-
-    return around
 
 
 def _batch(module: nn.Module, input: Any) -> int | None:  # noqa: A002 - torch's name

@@ -26,16 +26,14 @@ class Chrono(Initialisation):
     Attributes:
         layer: name of a layer or of a module; "": every LSTM with a forget gate and every GRU.
         lag_steps: the longest lag of the task, at least 2.
-        seed: of the generator that the lags are drawn from; torch's own is left alone.
+        seed: of the generator that the lags are drawn from, for the first module; one more for
+            each further one. torch's own is left alone.
     """
 
     lag_steps: float
     seed: int = 0
     name: ClassVar[str] = "chrono"
-    modules: ClassVar[str] = (
-        "torch.nn.LSTM, torch.nn.GRU, torch.nn.LSTMCell, torch.nn.GRUCell, "
-        "carousel.LSTM, carousel.GRU"
-    )
+    writes: ClassVar[tuple[str, ...]] = ("bias_ih", "bias_hh")
 
     def sentence(self) -> str:
         """What it does, in plain words."""
@@ -49,14 +47,12 @@ class Chrono(Initialisation):
             return without_biases(module)
         return has_forget_gate(module)
 
-    def _set(self, place: Place) -> None:
-        generator = torch.Generator().manual_seed(self.seed)
+    def _set(self, place: Place, index: int) -> None:
+        generator = torch.Generator().manual_seed(self.seed + index)
         chrono_(place.module, self.lag_steps, generator, layer=place.suffix)
 
-    def _call(self, module: str, only: str) -> str:
-        generator = f"torch.Generator().manual_seed({self.seed})"
-        return f"carousel.init.chrono_({module}, {self.lag_steps!r}, {generator}{only})"
+    def _function(self) -> str:
+        return "chrono_"
 
-    def code(self) -> str:
-        """The lines to paste after the model is built."""
-        return super().code().replace("import carousel\n\n", "import carousel\nimport torch\n\n", 1)
+    def _arguments(self) -> list[str]:
+        return [repr(self.lag_steps), f"torch.Generator().manual_seed({self.seed})"]

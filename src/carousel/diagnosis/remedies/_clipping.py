@@ -96,7 +96,12 @@ class Clipping(Remedy):
 
         def clip() -> None:
             nn.utils.clip_grad_norm_(model.parameters(), limit)
+            applied.acted += 1
 
-        applied = Undo()
-        before_each_step(model, clip, applied)
-        return applied
+        applied = Undo(self)
+        try:
+            before_each_step(model, clip, applied)
+            return applied
+        except BaseException:
+            applied.undo()
+            raise

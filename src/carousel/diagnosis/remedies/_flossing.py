@@ -25,7 +25,7 @@ from carousel.diagnosis.remedies._stepping import (
     add_gradients,
     around_training,
     checked_strength,
-    refuse_computed,
+    unfit_for_gradients,
     while_listening,
 )
 from carousel.diagnosis.remedies._undo import Undo
@@ -86,25 +86,25 @@ class Flossing(Remedy):
             raise CarouselError(
                 f"Expected exponents to be a whole number from 1 on, got {self.exponents!r}."
             )
-        places = places_of(model, self.layer, lambda _: "")
-        for place in places:
-            refuse_computed(place, "w_ih", "w_hh", "b_ih", "b_hh")
-        applied = Undo()
+        applied = Undo(self)
 
-        def add(place: Place, layer: LayerFlow) -> None:
-            if self.optimizer_steps is not None and applied.acted >= self.optimizer_steps:
-                return
+        def add(place: Place, layer: LayerFlow) -> bool:
             _, gradients = flossing_gradient(layer.trace, self.exponents, self.sequences)
-            add_gradients(
+            return add_gradients(
                 place, layer, {name: self.strength * each for name, each in gradients.items()}
             )
 
         try:
-            while_listening(model, places, add, applied)
+            places = places_of(model, self.layer, _unfit)
+            while_listening(model, places, add, applied, self.optimizer_steps)
+            return applied
         except BaseException:
             applied.undo()
             raise
-        return applied
+
+
+def _unfit(place: Place) -> str:
+    return unfit_for_gradients(place, "w_ih", "w_hh", "b_ih", "b_hh")
 
 
 def flossing_gradient(

@@ -33,7 +33,7 @@ class ForgetBias(Initialisation):
 
     value: float = 1.0
     name: ClassVar[str] = "forget-bias"
-    modules: ClassVar[str] = "torch.nn.LSTM, torch.nn.LSTMCell, carousel.LSTM"
+    writes: ClassVar[tuple[str, ...]] = ("bias_ih", "bias_hh")
 
     @classmethod
     def for_lag(cls, layer: str, lag_steps: int) -> ForgetBias:
@@ -57,11 +57,14 @@ class ForgetBias(Initialisation):
     def _unfit(self, module: nn.Module) -> str:
         return has_forget_gate(module)
 
-    def _set(self, place: Place) -> None:
+    def _set(self, place: Place, index: int) -> None:  # noqa: ARG002 - nothing is drawn
         forget_bias_(place.module, self.value, layer=place.suffix)
 
-    def _call(self, module: str, only: str) -> str:
-        return f"carousel.init.forget_bias_({module}, {self.value!r}{only})"
+    def _function(self) -> str:
+        return "forget_bias_"
+
+    def _arguments(self) -> list[str]:
+        return [repr(self.value)]
 
 
 def has_forget_gate(module: nn.Module) -> str:

@@ -28,7 +28,7 @@ class Identity(Initialisation):
 
     scale: float = 1.0
     name: ClassVar[str] = "identity"
-    modules: ClassVar[str] = "torch.nn.RNN, torch.nn.RNNCell, carousel.RNN"
+    writes: ClassVar[tuple[str, ...]] = ("weight_hh", "bias_ih", "bias_hh")
 
     def sentence(self) -> str:
         """What it does, in plain words."""
@@ -44,8 +44,11 @@ class Identity(Initialisation):
             return ""
         return f"{type(module).__name__} has the gates {', '.join(gates)}, and is no simple RNN"
 
-    def _set(self, place: Place) -> None:
+    def _set(self, place: Place, index: int) -> None:  # noqa: ARG002 - nothing is drawn
         identity_(place.module, self.scale, layer=place.suffix)
 
-    def _call(self, module: str, only: str) -> str:
-        return f"carousel.init.identity_({module}, {self.scale!r}{only})"
+    def _function(self) -> str:
+        return "identity_"
+
+    def _arguments(self) -> list[str]:
+        return [repr(self.scale)]

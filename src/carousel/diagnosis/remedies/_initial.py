@@ -8,8 +8,15 @@ from typing import ClassVar
 
 from torch import nn
 
-from carousel.diagnosis.remedies._places import Place, expression, path_and_suffix, places_of
-from carousel.diagnosis.remedies._remedy import Remedy
+from carousel.diagnosis.remedies._places import (
+    Place,
+    computed,
+    expression,
+    frozen,
+    path_and_suffix,
+    places_of,
+)
+from carousel.diagnosis.remedies._remedy import Remedy, call_of, pasted
 from carousel.diagnosis.remedies._undo import Undo
 
 __all__ = ["OVERWRITES", "Initialisation"]
@@ -23,7 +30,7 @@ class Initialisation(Remedy):
 
     keeps_weights: ClassVar[bool] = False
     in_model: ClassVar[bool] = True
-    modules: ClassVar[str]  # what it fits, as Python for isinstance
+    writes: ClassVar[tuple[str, ...]]  # the kinds of parameters, without the suffix
 
     def apply(self, model: nn.Module) -> Undo:
         """Set the parameters in place.
@@ -31,42 +38,54 @@ class Initialisation(Remedy):
         Raises:
             CarouselError: it does not fit the layer; the model is as it was.
         """
-        places = places_of(model, self.layer, self._unfit)
-        applied = Undo()
+        applied = Undo(self)
         try:
-            for place in places:
+            for index, place in enumerate(places_of(model, self.layer, self._refusal)):
                 applied.keep_tensors(place.parameters())
-                self._set(place)
+                self._set(place, index)
+            return applied
         except BaseException:  # an interrupt too must leave the model as it was
             applied.undo()
             raise
-        return applied
 
     def code(self) -> str:
         """The lines to paste after the model is built."""
+        if not self.layer:  # which modules it fits, the remedy finds out
+            return pasted(self)
         path, suffix = path_and_suffix(self.layer)
-        if self.layer:
-            only = f', layer="{suffix}"' if suffix else ""
-            return f"import carousel\n\n{self._call(expression(path), only)}"
-        return (
-            "import carousel\nimport torch\n\nfor module in model.modules():\n"
-            f"    if isinstance(module, ({self.modules})):\n"
-            f"        {self._call('module', '')}"
-        )
+        arguments = [expression(path), *self._arguments()]
+        if suffix:
+            arguments.append(f'layer="{suffix}"')
+        lines = call_of(f"carousel.init.{self._function()}", arguments)
+        imports = "import carousel\nimport torch" if "torch." in lines else "import carousel"
+        return f"{imports}\n\n{lines}"
 
     @property
     def where(self) -> str:
         """The layer in words, for sentences."""
         return self.layer or "every layer that it fits"
 
+    def _refusal(self, place: Place) -> str:
+        reason = self._unfit(place.module) or computed(place, *self.writes)
+        if reason:
+            return reason
+        held = frozen(place, *self.writes)
+        if not held:
+            return ""
+        return f"its {held[0]} is frozen (requires_grad=False), and would be overwritten"
+
     @abstractmethod
     def _unfit(self, module: nn.Module) -> str:
         """Why a module cannot have it; "" where it can."""
 
     @abstractmethod
-    def _set(self, place: Place) -> None:
-        """Write the parameters."""
+    def _set(self, place: Place, index: int) -> None:
+        """Write the parameters of a place, the ``index``-th of those that it is applied to."""
 
     @abstractmethod
-    def _call(self, module: str, only: str) -> str:
-        """The call that does the same, as Python."""
+    def _function(self) -> str:
+        """The function of ``carousel.init`` that does the same."""
+
+    @abstractmethod
+    def _arguments(self) -> list[str]:
+        """What the function takes beside the module, as Python."""

@@ -13,7 +13,7 @@ from carousel.diagnosis.remedies._stepping import (
     add_gradients,
     around_training,
     checked_strength,
-    refuse_computed,
+    unfit_for_gradients,
     while_listening,
 )
 from carousel.diagnosis.remedies._undo import Undo
@@ -63,24 +63,21 @@ class PascanuOmega(Remedy):
             CarouselError: it does not fit the layer; the model is as it was.
         """
         checked_strength(self.strength)
-        applied = Undo()
-        places = places_of(model, self.layer, _unfit)
-        for place in places:
-            refuse_computed(place, "w_hh")
+        applied = Undo(self)
 
-        def add(place: Place, layer: LayerFlow) -> None:
+        def add(place: Place, layer: LayerFlow) -> bool:
             _, d_w_hh = omega_gradient(layer.trace)
-            add_gradients(place, layer, {"w_hh": self.strength * d_w_hh})
+            return add_gradients(place, layer, {"w_hh": self.strength * d_w_hh})
 
         try:
-            while_listening(model, places, add, applied)
+            while_listening(model, places_of(model, self.layer, _unfit), add, applied)
+            return applied
         except BaseException:
             applied.undo()
             raise
-        return applied
 
 
-def _unfit(module: nn.Module) -> str:
-    if getattr(module, "truncated", False):
+def _unfit(place: Place) -> str:
+    if getattr(place.module, "truncated", False):
         return "its gradient is the truncated one of 1997, which does not pass through W_hh"
-    return ""
+    return unfit_for_gradients(place, "w_hh")

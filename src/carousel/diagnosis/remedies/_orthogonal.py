@@ -27,13 +27,14 @@ class Orthogonal(Initialisation):
     Attributes:
         layer: name of a layer or of a module; "": every recurrent module.
         gain: the singular value of each block.
-        seed: of the generator that the matrices are drawn from; torch's own is left alone.
+        seed: of the generator that the matrices are drawn from, for the first module; one more for
+            each further one. torch's own is left alone.
     """
 
     gain: float = 1.0
     seed: int = 0
     name: ClassVar[str] = "orthogonal"
-    modules: ClassVar[str] = "torch.nn.RNNBase, torch.nn.RNNCellBase"
+    writes: ClassVar[tuple[str, ...]] = ("weight_hh",)
 
     def sentence(self) -> str:
         """What it does, in plain words."""
@@ -45,14 +46,12 @@ class Orthogonal(Initialisation):
     def _unfit(self, module: nn.Module) -> str:  # noqa: ARG002 - it fits whatever is recurrent
         return ""
 
-    def _set(self, place: Place) -> None:
-        generator = torch.Generator().manual_seed(self.seed)
+    def _set(self, place: Place, index: int) -> None:
+        generator = torch.Generator().manual_seed(self.seed + index)
         orthogonal_(place.module, self.gain, generator, layer=place.suffix)
 
-    def _call(self, module: str, only: str) -> str:
-        generator = f"torch.Generator().manual_seed({self.seed})"
-        return f"carousel.init.orthogonal_({module}, {self.gain!r}, {generator}{only})"
+    def _function(self) -> str:
+        return "orthogonal_"
 
-    def code(self) -> str:
-        """The lines to paste after the model is built."""
-        return super().code().replace("import carousel\n\n", "import carousel\nimport torch\n\n", 1)
+    def _arguments(self) -> list[str]:
+        return [repr(self.gain), f"torch.Generator().manual_seed({self.seed})"]

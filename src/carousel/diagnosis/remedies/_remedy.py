@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import ClassVar, Protocol
 
 from torch import nn
 
-__all__ = ["Applied", "Remedy"]
+__all__ = ["WIDTH", "Applied", "Remedy", "call_of", "pasted", "written"]
+
+WIDTH = 87  # columns of the lines to paste: below 88, at which formatters break them
 
 
 class Applied(Protocol):
@@ -50,3 +52,33 @@ class Remedy(ABC):
         Raises:
             CarouselError: it does not fit the layer; the model is as it was.
         """
+
+
+def written(remedy: Remedy) -> str:
+    """The remedy as Python, without what is as its class has it: ``Flossing(layer='lstm.l0')``."""
+    given = [
+        f"{each.name}={value!r}"
+        for each in fields(remedy)
+        if each.default is MISSING or repr(each.default) != repr(getattr(remedy, each.name))
+        for value in (getattr(remedy, each.name),)
+    ]
+    return call_of(type(remedy).__name__, given, len("remedy = .apply(model)"))
+
+
+def pasted(remedy: Remedy, comment: str = "") -> str:
+    """The lines that apply the remedy to ``model``."""
+    above = f"# {comment}\n" if comment else ""
+    return (
+        f"from carousel.diagnosis.remedies import {type(remedy).__name__}\n\n"
+        f"{above}{written(remedy)}.apply(model)"
+    )
+
+
+def call_of(name: str, arguments: list[str], rest: int = 0) -> str:
+    """A call as Python, broken into lines where it and ``rest`` columns behind it are too long."""
+    inside = ", ".join(arguments)
+    if len(f"{name}({inside})") + rest <= WIDTH:
+        return f"{name}({inside})"
+    if 4 + len(inside) <= WIDTH:
+        return f"{name}(\n    {inside}\n)"
+    return f"{name}(\n" + "".join(f"    {each},\n" for each in arguments) + ")"

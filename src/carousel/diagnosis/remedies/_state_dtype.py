@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from carousel._errors import CarouselError
-from carousel.diagnosis.remedies._calling import called_through, states_of, with_states
-from carousel.diagnosis.remedies._places import expression, path_and_suffix, places_of
+from carousel.diagnosis.remedies._calling import Way, called_through, states_of, with_states
+from carousel.diagnosis.remedies._places import Place, in_a_loop, places_of
 from carousel.diagnosis.remedies._remedy import Remedy
 from carousel.diagnosis.remedies._undo import Undo
 
@@ -48,9 +48,9 @@ class StateDtype(Remedy):
 
     def code(self) -> str:
         """The lines to paste where the model is built and where the module is called."""
-        module = expression(path_and_suffix(self.layer)[0]) if self.layer else "model.rnn"
+        named, module = in_a_loop(self.layer)
         return (
-            f"{module}.to(torch.{self.dtype})  # before the optimizer is built\n"
+            f"{named}{module}.to(torch.{self.dtype})  # before the optimizer is built\n"
             "with torch.autocast(x.device.type, enabled=False):  # in forward\n"
             f"    output, state = {module}(x.to(torch.{self.dtype}))\n"
             "output = output.to(x.dtype)"
@@ -68,23 +68,22 @@ class StateDtype(Remedy):
                 f"{', '.join(DTYPES)}."
             )
         dtype = DTYPES[self.dtype]
-        applied = Undo()
+        applied = Undo(self)
         try:
-            for place in places_of(model, self.layer, lambda module: _unfit(module, dtype)):
-                parameters = list(place.module.parameters())
-                called_through(place.module, _in_dtype(dtype), applied)
-                applied.keep_tensors(parameters)
+            for place in places_of(model, self.layer, lambda place: _unfit(place, dtype)):
+                called_through(place.module, InDtype(dtype), applied)
+                applied.keep_tensors(place.module.parameters())
                 place.module.to(dtype)
+            return applied
         except BaseException:
             applied.undo()
             raise
-        return applied
 
 
-def _unfit(module: nn.Module, dtype: torch.dtype) -> str:
+def _unfit(place: Place, dtype: torch.dtype) -> str:
     wider = [
         name
-        for name, parameter in module.named_parameters()
+        for name, parameter in place.module.named_parameters()
         if torch.finfo(parameter.dtype).bits > torch.finfo(dtype).bits
     ]
     if not wider:
@@ -92,8 +91,19 @@ def _unfit(module: nn.Module, dtype: torch.dtype) -> str:
     return f"{wider[0]} is in a wider dtype than {str(dtype).removeprefix('torch.')} already"
 
 
-def _in_dtype(dtype: torch.dtype) -> Callable[..., Any]:
-    def around(call: Callable[..., Any], input: Any, hx: Any = None) -> Any:  # noqa: A002 - torch's
+class InDtype(Way):
+    """Computes in a dtype of its own, and gives what it gave before."""
+
+    def __call__(
+        self,
+        module: nn.Module,  # noqa: ARG002 - a way is given it
+        call: Callable[..., Any],
+        input: Any,  # noqa: A002 - torch's name
+        hx: Any = None,
+    ) -> Any:
+        """Call the module in this dtype."""
+        (dtype,) = self.options
+        self.acted()
         data = input.data if isinstance(input, PackedSequence) else input
         before = data.dtype
         states = states_of(hx)
@@ -104,8 +114,6 @@ def _in_dtype(dtype: torch.dtype) -> Callable[..., Any]:
         if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], PackedSequence):
             return _cast(given[0], before), _cast_states(given[1], before)
         return _cast_states(given, before)
-
-    return around
 
 
 def _cast(input: Any, dtype: torch.dtype) -> Any:  # noqa: A002 - torch's name

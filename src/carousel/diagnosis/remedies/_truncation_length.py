@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from carousel._errors import CarouselError
 from carousel.diagnosis.remedies._calling import (
+    DETACHED,
+    Way,
     all_called_through,
     refuse_packed,
     states_of,
     unbroken,
     with_states,
 )
-from carousel.diagnosis.remedies._places import expression, path_and_suffix
+from carousel.diagnosis.remedies._places import Place, in_a_loop
 from carousel.diagnosis.remedies._remedy import Remedy
 from carousel.diagnosis.remedies._undo import Undo
 from carousel.flow import Flow
@@ -69,14 +71,12 @@ class TruncationLength(Remedy):
 
     def code(self) -> str:
         """The lines to paste where the module is called."""
-        call = expression(path_and_suffix(self.layer)[0]) if self.layer else "model.rnn"
+        named, call = in_a_loop(self.layer)
         return (
-            "outputs, state = [], None\n"
+            f"{named}outputs, state = [], None\n"
             f"for chunk in x.split({self.steps}, dim=0):  # dim=1 with batch_first\n"
             f"    output, state = {call}(chunk, state)\n"
-            "    outputs.append(output)\n"
-            "    state = tuple(s.detach() for s in state) if isinstance(state, tuple) "
-            "else state.detach()\n"
+            f"    outputs.append(output)\n{DETACHED}\n"
             "output = torch.cat(outputs, dim=0)"
         )
 
@@ -90,22 +90,30 @@ class TruncationLength(Remedy):
             raise CarouselError(
                 f"Expected steps to be a whole number from 1 on, got {self.steps!r}."
             )
-        return all_called_through(
-            model, self.layer, _unfit, lambda module: _chunked(module, self.steps)
-        )
+        return all_called_through(model, self, _unfit, lambda: Chunked(self.steps))
 
 
-def _unfit(module: nn.Module) -> str:
+def _unfit(place: Place) -> str:
     return unbroken(
-        module,
+        place,
         cell="is called step by step; detach its state in the loop",
         bidirectional="a bidirectional layer needs the whole sequence at once",
     )
 
 
-def _chunked(module: nn.Module, steps: int) -> Callable[..., Any]:
-    def around(call: Callable[..., Any], input: Any, hx: Any = None) -> Any:  # noqa: A002 - torch's
+class Chunked(Way):
+    """Runs ``steps`` steps at a time, and detaches the state in between."""
+
+    def __call__(
+        self,
+        module: nn.Module,
+        call: Callable[..., Any],
+        input: Any,  # noqa: A002 - torch's name
+        hx: Any = None,
+    ) -> Any:
+        """Call the module once for each chunk."""
         refuse_packed(input, "TruncationLength")
+        (steps,) = self.options
         batched_time = 1 if module.batch_first else 0
         time = 0 if input.dim() == 2 else batched_time
         outputs: list[Tensor] = []
@@ -117,6 +125,6 @@ def _chunked(module: nn.Module, steps: int) -> Callable[..., Any]:
                 state = with_states(state, tuple(each.detach() for each in states))
             output, state = call(chunk, state)
             outputs.append(output)
+        if len(outputs) > 1:
+            self.acted()
         return torch.cat(outputs, dim=time), state
-
-    return around
