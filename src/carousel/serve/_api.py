@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from carousel.learn import Exploration, Settings, explore, parse
+from carousel.learn.quiz import Bank, BankRequest, bank
 
 __all__ = ["ENDPOINTS", "Endpoint", "answer"]
 
@@ -27,6 +28,7 @@ class Endpoint:
 
 ENDPOINTS: dict[str, Endpoint] = {
     "explore": Endpoint(Settings, explore, Exploration),
+    "quiz": Endpoint(BankRequest, lambda _request, _proceed: bank(), Bank),
 }
 
 
