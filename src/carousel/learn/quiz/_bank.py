@@ -112,7 +112,8 @@ def numbers() -> dict[str, tuple[Marked, ...]]:
 
 def plain(text: str) -> str:
     """A text for the terminal: h_{t-1} as h_(t-1), 10^{-7} as 10^-7, `code` without its marks."""
-    text = re.sub(r"_\{([^}]*)\}", lambda one: f"_({one[1]})" if len(one[1]) > 1 else one[0], text)
+    text = re.sub(r"_\{(.)\}", r"_\1", text)
+    text = re.sub(r"_\{([^}]*)\}", r"_(\1)", text)
     text = re.sub(r"\^\{([^}]*)\}", r"^\1", text)
     return text.replace("`", "")
 
