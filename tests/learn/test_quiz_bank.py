@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import asdict, replace
 
 import pytest
+import torch
 
 from carousel import CarouselError
-from carousel.learn import Network, Settings
+from carousel.learn import Network, Settings, explore
+from carousel.learn._settings import network
 from carousel.learn.quiz import (
     RECIPES,
     Bank,
@@ -138,6 +141,38 @@ def test_a_link_says_settings() -> None:
 def test_a_link_that_does_not_work_is_refused(link: str, message: str) -> None:
     with pytest.raises(CarouselError, match=message):
         settings_of(link)
+
+
+@pytest.mark.parametrize(
+    ("question", "factor"),
+    [
+        ("double-twenty-times", 2.0),
+        ("down-to-a-hundredth", 0.8),
+        ("window-of-truncation", 0.9),
+        ("total-and-injected", 2.0),
+    ],
+)
+def test_a_link_shows_the_factor_that_is_asked_about(question: str, factor: float) -> None:
+    settings = settings_of(bank().question(question).link)
+    assert settings is not None
+    first, *_, last = explore(settings).first.d_h
+    assert isinstance(first, float)
+    assert isinstance(last, float)
+    assert first - last == pytest.approx((settings.steps - 1) * math.log10(factor), abs=1e-3)
+
+
+def test_a_link_shows_eigenvalues_and_singular_values_on_either_side_of_1() -> None:
+    settings = settings_of(bank().question("eigenvalues-are-not-enough").link)
+    assert settings is not None
+    weights = network(settings.first, settings.steps, settings.seed).get_parameter("weight_hh_l0")
+    assert torch.linalg.eigvals(weights).abs().max() < 1
+    assert torch.linalg.svdvals(weights)[0] > 1
+
+
+def test_a_link_shows_an_exact_zero() -> None:
+    settings = settings_of(bank().question("zero-or-underflow").link)
+    assert settings is not None
+    assert explore(settings).first.d_h[5] == "zero"
 
 
 # --- the validator finds what is planted
