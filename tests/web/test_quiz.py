@@ -167,9 +167,16 @@ def test_what_was_missed_is_asked_again(visit: Visit) -> None:
     assert sum(int(one.split()[0]) for one in counts) == 10  # all ten are mastered now
 
 
-def test_an_objective_is_practised(visit: Visit) -> None:
-    page = visit("quiz?v=1&seed=2")
-    page.get_by_role("button", name="Practise: The gates").click()
+@pytest.mark.parametrize(
+    ("address", "button"),
+    [
+        ("quiz?v=1&seed=2", "Practise: The gates"),
+        ("quiz?v=1&seed=2&objective=gates", "Start: The gates"),
+    ],
+)
+def test_an_objective_is_practised(visit: Visit, address: str, button: str) -> None:
+    page = visit(address)
+    page.get_by_role("button", name=button).click()
     expect(page.get_by_role("heading", level=2)).to_have_text("Question 1 of 6")
     expect(page.locator(".about")).to_have_text("The gates")
 

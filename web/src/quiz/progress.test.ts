@@ -99,6 +99,13 @@ describe("what was kept", () => {
       "more right answers than questions",
       JSON.stringify({ ...progress.EMPTY, scores: [{ kind: "all", right: 4, of: 3 }] }),
     ],
+    [
+      "more scores than are kept",
+      JSON.stringify({
+        ...progress.EMPTY,
+        scores: Array(progress.MOST_SCORES + 1).fill({ kind: "all", right: 1, of: 3 }),
+      }),
+    ],
     ["answers of another form", JSON.stringify({ ...progress.EMPTY, last: { a1: "yes" } })],
   ])("is refused if it is %s", (_, text) => {
     expect(progress.read(text, bank)).toBeUndefined();

@@ -4,7 +4,7 @@ The page and the terminal draw and score by the same rules: ``_attempt.py`` here
 ``web/src/quiz/attempt.ts``, which a shared table of draws holds together.
 """
 
-from carousel.learn.quiz._attempt import Asked, draw, only, passed, settle, shuffled
+from carousel.learn.quiz._attempt import Asked, draw, only, passed
 from carousel.learn.quiz._bank import (
     Bank,
     BankRequest,
@@ -40,6 +40,4 @@ __all__ = [
     "problems",
     "recompute",
     "settings_of",
-    "settle",
-    "shuffled",
 ]

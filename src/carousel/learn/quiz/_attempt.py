@@ -14,7 +14,7 @@ from typing import TypeVar
 from carousel._errors import CarouselError
 from carousel.learn.quiz._bank import Bank, Question
 
-__all__ = ["Asked", "draw", "only", "passed", "settle", "shuffled"]
+__all__ = ["Asked", "draw", "only", "passed"]
 
 LIMIT = 2**32
 

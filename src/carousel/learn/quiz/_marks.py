@@ -29,11 +29,6 @@ class Marked:
     recipe: str
     arguments: tuple[str, ...]
 
-    @property
-    def value(self) -> float:
-        """The number that is written."""
-        return self._read()[0]
-
     def agrees(self, found: float) -> bool:
         """Whether this is ``found``, rounded to the digits that are written."""
         value, unit = self._read()
