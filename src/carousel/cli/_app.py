@@ -1,4 +1,4 @@
-"""The command line: ``carousel demo``, ``check``, ``fix``, ``bench`` and ``learn``.
+"""The command line: ``carousel demo``, ``check``, ``fix``, ``bench``, ``learn`` and ``quiz``.
 
 Nothing heavy is imported while these modules load: ``carousel --help`` must answer at once. torch,
 numpy, rich and jinja2 come in inside the commands, when one of them runs.
@@ -16,6 +16,7 @@ from carousel.cli._demo import demo
 from carousel.cli._exits import INTERRUPTED
 from carousel.cli._fix import fix
 from carousel.cli._learn import learn
+from carousel.cli._quiz import quiz
 
 __all__ = ["app", "main"]
 
@@ -31,6 +32,7 @@ app.command()(check)
 app.command()(fix)
 app.command()(bench)
 app.command()(learn)
+app.command()(quiz)
 
 
 def main() -> None:

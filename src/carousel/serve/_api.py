@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from carousel.learn import CellRun, CellSettings, Exploration, Settings, explore, parse, run_cell
+from carousel.learn.quiz import Bank, BankRequest, bank
 
 __all__ = ["ENDPOINTS", "Endpoint", "answer"]
 
@@ -28,6 +29,7 @@ class Endpoint:
 ENDPOINTS: dict[str, Endpoint] = {
     "cell": Endpoint(CellSettings, run_cell, CellRun),
     "explore": Endpoint(Settings, explore, Exploration),
+    "quiz": Endpoint(BankRequest, lambda _request, _proceed: bank(), Bank),
 }
 
 

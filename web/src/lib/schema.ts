@@ -26,6 +26,9 @@ export interface Settings {
   readonly seed: number;
 }
 
+export interface BankRequest {
+}
+
 export interface CellValues {
   readonly name: string;
   readonly of_unit: readonly (number | "infinite" | "minus infinite" | "nan")[];
@@ -59,6 +62,34 @@ export interface Curves {
 export interface Exploration {
   readonly first: Curves;
   readonly second: Curves;
+}
+
+export interface Objective {
+  readonly id: string;
+  readonly name: string;
+}
+
+export interface Choice {
+  readonly text: string;
+  readonly right: boolean;
+  readonly feedback: string;
+}
+
+export interface Question {
+  readonly id: string;
+  readonly objective: string;
+  readonly text: string;
+  readonly options: readonly Choice[];
+  readonly source: string;
+  readonly link: string;
+  readonly shows: string;
+}
+
+export interface Bank {
+  readonly objectives: readonly Objective[];
+  readonly questions: readonly Question[];
+  readonly drawn: number;
+  readonly pass_percent: number;
 }
 
 export type FieldKind =
@@ -386,7 +417,12 @@ export const SETTINGS_DEFAULTS: Settings = {
   "seed": 0
 };
 
+export const BANK_REQUEST_FIELDS = {} as const satisfies Fields;
+
+export const BANK_REQUEST_DEFAULTS: BankRequest = {};
+
 export interface Endpoints {
   cell: { request: CellSettings; result: CellRun };
   explore: { request: Settings; result: Exploration };
+  quiz: { request: BankRequest; result: Bank };
 }
