@@ -9,7 +9,30 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from carousel.learn import Exploration, Settings, explore, parse
+from carousel.learn import (
+    Code,
+    CodeRequest,
+    Exploration,
+    Horizons,
+    Matrix,
+    MatrixRequest,
+    Nothing,
+    Power,
+    PowerRequest,
+    Presets,
+    Products,
+    Settings,
+    Spectra,
+    code,
+    explore,
+    horizons,
+    matrix,
+    parse,
+    power,
+    presets,
+    products,
+    spectra,
+)
 
 __all__ = ["ENDPOINTS", "Endpoint", "answer"]
 
@@ -27,6 +50,13 @@ class Endpoint:
 
 ENDPOINTS: dict[str, Endpoint] = {
     "explore": Endpoint(Settings, explore, Exploration),
+    "horizons": Endpoint(Settings, horizons, Horizons),
+    "products": Endpoint(Settings, products, Products),
+    "spectra": Endpoint(Settings, spectra, Spectra),
+    "matrix": Endpoint(MatrixRequest, matrix, Matrix),
+    "code": Endpoint(CodeRequest, code, Code),
+    "power": Endpoint(PowerRequest, power, Power),
+    "presets": Endpoint(Nothing, presets, Presets),
 }
 
 
