@@ -108,7 +108,8 @@ def carousel_alone(layer: LayerFlow) -> Tensor | None:
     keep = torch.ones_like(injected) if keep is None else keep.double()
     where = (injected != 0).flatten(1).any(1).nonzero().flatten().tolist()
     if len(where) > 1:
-        return torch.linalg.vector_norm(_over_all(injected, keep), dim=-1).log10()
+        sums: Tensor = torch.linalg.vector_norm(_over_all(injected, keep), dim=-1)
+        return sums.log10()
     log = torch.full_like(injected, -math.inf)
     if where:
         at = where[0]
