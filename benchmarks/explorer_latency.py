@@ -25,7 +25,8 @@ from carousel.serve._api import answer
 
 MOVE = """
 async ([at, moves]) => {
-  const slider = document.querySelector('input[type=range][aria-label="Second network: Gain of W"]');
+  const name = 'Second network: Gain of W';
+  const slider = document.querySelector(`input[type=range][aria-label="${name}"]`);
   const drawn = () => [...document.querySelectorAll('figure')].find(one =>
     one.textContent.includes('The gradient by step')).querySelector('path[stroke-dasharray]');
   const frame = () => new Promise(requestAnimationFrame);
@@ -70,7 +71,7 @@ def main() -> None:
     chosen = parser.parse_args()
     server_parts(chosen.units, chosen.steps)
     command = [sys.executable, "-m", "carousel", "learn", "--no-browser"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ourselves
     try:
         assert running.stdout is not None
         found = re.search(r"http://\S+", running.stdout.readline())
@@ -90,7 +91,7 @@ def moves(page: Page, url: str, chosen: argparse.Namespace) -> None:
     page.goto(url)
     state = f"steps={chosen.steps}&first.hidden={chosen.units}&second.hidden={chosen.units}"
     start = time.perf_counter()
-    page.goto(f"{url.split('?')[0]}#/explorer?v=1&{state}")
+    page.goto(f"{url.split('?', maxsplit=1)[0]}#/explorer?v=1&{state}")
     page.wait_for_selector("text=The gradient by step")
     print(f"first curve after {time.perf_counter() - start:.2f} s")
     page.wait_for_load_state("networkidle")

@@ -14,7 +14,7 @@ from carousel.learn._settings import (
     Network,
     Settings,
     Unused,
-    applied,
+    ignored,
     loss_of,
     network,
     signal,
@@ -70,8 +70,6 @@ def curves(one: Network, settings: Settings) -> Curves:
     layer = measured(one, settings)
     alone = carousel_alone(layer)
     float32 = torch.finfo(torch.float32)
-    foreign = unused(one)
-    used = applied(one)
     return Curves(
         name=spoken(one),
         d_h=levels(layer.log10_norm("d_h")),
@@ -79,10 +77,8 @@ def curves(one: Network, settings: Settings) -> Curves:
         carousel=() if alone is None else levels(alone),
         smallest_log10=math.log10(float32.tiny),
         largest_log10=math.log10(float32.max),
-        unused=foreign,
-        ignored=tuple(
-            each.reason for each in foreign if getattr(one, each.field) != getattr(used, each.field)
-        ),
+        unused=unused(one),
+        ignored=ignored(one),
     )
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Unused",
     "applied",
     "chrono_lag",
+    "ignored",
     "loss_of",
     "network",
     "signal",
@@ -124,10 +125,23 @@ def _no(cell: CellTraits) -> str:
 def applied(settings: Network) -> Network:
     """The settings with everything that does not apply as it is by default."""
     usual = Network(settings.cell)
-    for one in unused(settings):
-        if one.choice in ("", getattr(settings, one.field)):
-            settings = replace(settings, **{one.field: getattr(usual, one.field)})
-    return settings
+    back = {one.field: getattr(usual, one.field) for one in _set_in_vain(settings)}
+    return replace(settings, **back)
+
+
+def ignored(settings: Network) -> tuple[str, ...]:
+    """The reasons of what is set and does not apply."""
+    return tuple(one.reason for one in _set_in_vain(settings))
+
+
+def _set_in_vain(settings: Network) -> list[Unused]:
+    usual = Network(settings.cell)
+    return [
+        one
+        for one in unused(settings)
+        if one.choice in ("", getattr(settings, one.field))
+        and getattr(settings, one.field) != getattr(usual, one.field)
+    ]
 
 
 def spoken(settings: Network) -> str:

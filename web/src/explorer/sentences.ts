@@ -52,13 +52,13 @@ export function carouselSentence(one: Curves): string {
 
 export function powerSentence(factor: number, steps: number, found: Power): string {
   const said = {
-    vanishes: `It vanishes: below ${found.bound} from step ${found.passes} on`,
+    vanishes: `It vanishes: at ${found.bound} or below from step ${found.passes} on`,
     carried: "It is carried: every step has what the last one has",
-    explodes: `It explodes: above ${found.bound} from step ${found.passes} on`,
+    explodes: `It explodes: at ${found.bound} or above from step ${found.passes} on`,
   }[found.regime];
   const beyond =
     found.passes !== null && found.passes > steps ? ", which is beyond what is shown" : "";
-  return `${steps} ${steps === 1 ? "step" : "steps"} of ${factor} leave ${scientific(found.scientific)}. ${said}${beyond}.`;
+  return `${steps} ${steps === 1 ? "step" : "steps"} of ${factor} ${steps === 1 ? "leaves" : "leave"} ${scientific(found.scientific)}. ${said}${beyond}.`;
 }
 
 /** "9.5367e-7" as it is written by hand. */
