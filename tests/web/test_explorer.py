@@ -24,7 +24,7 @@ from carousel.learn import (
     products,
     spectra,
 )
-from web_pages import Visit
+from web_pages import Visit, violations
 
 SETTINGS = Settings(
     Network("lstm", 8, forget_bias=1.5, gain=1.25),
@@ -294,3 +294,19 @@ def test_zero_and_what_is_beyond_float32_are_to_be_seen(visit: Visit) -> None:
     expect(drawing).to_contain_text("zero")
     page.get_by_role("link", name="Beyond float32").click()
     expect(drawing).to_contain_text("beyond float32")
+
+
+@pytest.mark.parametrize("width", [1280, 320])
+@pytest.mark.parametrize(("view", "figures"), [("products", 4), ("spectra", 3), ("matrix", 3)])
+def test_nothing_to_complain_about_with_all_open(
+    visit: Visit, view: str, figures: int, width: int
+) -> None:
+    page = visit(f"{STATE}&open={view}&of=second&lock=seed", width=width, mode="dark")
+    expect(page.locator("figure")).to_have_count(figures)
+    for summary in page.locator("summary:visible").all():
+        closed = summary.evaluate("one => !one.parentElement.open && !one.querySelector('h3')")
+        if closed:
+            summary.click()
+    expect(page.locator("pre")).to_have_count(2)
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
