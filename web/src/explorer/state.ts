@@ -62,20 +62,20 @@ export function settingsOf(state: State): Settings {
   return { first: { ...first }, second: { ...second }, steps, signal, loss, seed };
 }
 
-/** The lines of the first figure: one colour for each network, one dash for each quantity. */
+const FIRST = { colour: "--first", mark: "circle" } as const;
+const SECOND = { colour: "--second", mark: "square" } as const;
+
+/** The lines of the first figure: a colour and a mark for each network, a dash for each quantity. */
 export function lines(found: Exploration): Line[] {
   const names = distinct(found.first.name, found.second.name);
-  return [
-    ...linesOf(found.first, names[0], "--first"),
-    ...linesOf(found.second, names[1], "--second"),
-  ];
+  return [...linesOf(found.first, names[0], FIRST), ...linesOf(found.second, names[1], SECOND)];
 }
 
-function linesOf(one: Curves, name: string, colour: string): Line[] {
-  const found: Line[] = [{ name: `${name}: dL/dh`, colour, levels: one.d_h }];
-  if (one.d_c.length) found.push({ name: `${name}: dL/dc`, colour, dash: "9 4", levels: one.d_c });
+function linesOf(one: Curves, name: string, look: typeof FIRST | typeof SECOND): Line[] {
+  const found: Line[] = [{ name: `${name}: dL/dh`, ...look, levels: one.d_h }];
+  if (one.d_c.length) found.push({ name: `${name}: dL/dc`, ...look, dash: "9 4", levels: one.d_c });
   if (one.carousel.length) {
-    found.push({ name: `${name}: carousel alone`, colour, dash: "2 3", levels: one.carousel });
+    found.push({ name: `${name}: carousel alone`, ...look, dash: "2 3", levels: one.carousel });
   }
   return found;
 }
@@ -83,19 +83,20 @@ function linesOf(one: Curves, name: string, colour: string): Line[] {
 export function productLines(found: Products): Line[] {
   const names = distinct(found.first.name, found.second.name);
   return [
-    { name: names[0], colour: "--first", levels: found.first.log10_by_lag },
-    { name: names[1], colour: "--second", dash: "9 4", levels: found.second.log10_by_lag },
+    { name: names[0], ...FIRST, levels: found.first.log10_by_lag },
+    { name: names[1], ...SECOND, levels: found.second.log10_by_lag },
   ];
 }
 
 const DASHES = ["none", "9 4", "5 3", "2 3"];
 
+/** A line for each network and lag. */
 export function singularLines(found: Products): Line[] {
   const names = distinct(found.first.name, found.second.name);
   return [found.first, found.second].flatMap((one, which) =>
     one.singular.map(({ lag, log10 }, at) => ({
       name: `${names[which]}: lag ${lag}`,
-      colour: which === 0 ? "--first" : "--second",
+      ...(which === 0 ? FIRST : SECOND),
       dash: DASHES[at] ?? "none",
       levels: log10,
     })),
