@@ -2,10 +2,11 @@
 
     python benchmarks/explorer_latency.py [--moves 100] [--units 64] [--steps 200]
 
-Both networks, H = 64, T = 200, are computed anew for each of 100 moves of the gain's slider. A move
-counts from the input event to the animation frame after the one in which the new curve was drawn.
-Its parts are printed beside it: what the server computes and writes as JSON (measured in this
-process too), the whole request as the browser sees it, and from its answer to the frame.
+At H = 64 and T = 200, for each of 100 moves of two sliders: the seed's, for which both networks are
+computed anew, and the second network's gain, for which that one is. A move counts from the input
+event to the animation frame after the one in which the new curve was drawn. Its parts are printed
+beside it: what the server computes and writes as JSON (measured in this process too), the whole
+request as the browser sees it, and from its answer to the frame.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from playwright.sync_api import Page, sync_playwright
 from carousel.serve._api import answer
 
 MOVE = """
-async ([at, moves]) => {
-  const name = 'Second network: Gain of W';
+async ([name, at, moves]) => {
   const slider = document.querySelector(`input[type=range][aria-label="${name}"]`);
   const drawn = () => [...document.querySelectorAll('figure')].find(one =>
     one.textContent.includes('The gradient by step')).querySelector('path[stroke-dasharray]');
@@ -41,7 +41,7 @@ async ([at, moves]) => {
       });
       look.observe(drawn().closest('figure'), {subtree: true, attributes: true, childList: true});
     });
-    slider.value = 0.5 + 0.05 * ((at + move) % 20);
+    slider.value = name === 'Seed' ? at + move : 0.5 + 0.05 * ((at + move) % 70);
     const start = performance.now();
     slider.dispatchEvent(new Event('input', {bubbles: true}));
     await changed;
@@ -95,21 +95,23 @@ def moves(page: Page, url: str, chosen: argparse.Namespace) -> None:
     page.wait_for_selector("text=The gradient by step")
     print(f"first curve after {time.perf_counter() - start:.2f} s")
     page.wait_for_load_state("networkidle")
-    page.evaluate(MOVE, [0, 10])
-    found = page.evaluate(MOVE, [10, chosen.moves])
-    for part in found[0]:
-        told(part, [one[part] for one in found])
+    for slider in ("Seed", "Second network: Gain of W"):
+        page.evaluate(MOVE, [slider, 1, 10])
+        found = page.evaluate(MOVE, [slider, 11, chosen.moves])
+        print(f"{slider}:")
+        for part in found[0]:
+            told(part, [one[part] for one in found])
 
 
 def server_parts(units: int, steps: int) -> None:
     """What of a request is computing, and what is JSON."""
     body = {"steps": steps, "first": {"cell": "rnn-tanh", "hidden": units}}
     body["second"] = {"hidden": units}
-    answer("explore", body)
+    answer("explore", body | {"seed": 99})
     computing, writing = [], []
-    for _ in range(30):
+    for seed in range(30):
         start = time.perf_counter()
-        result = answer("explore", body)
+        result = answer("explore", body | {"seed": seed})
         middle = time.perf_counter()
         size = len(json.dumps(result, separators=(",", ":")))
         computing.append(1e3 * (middle - start))

@@ -152,6 +152,15 @@ def test_the_carousel_of_1997_is_constant() -> None:
     assert found.d_c == pytest.approx(found.carousel, abs=1e-5)  # type: ignore[comparison-overlap]
 
 
+def test_a_network_is_the_same_at_either_place_and_another_with_other_settings() -> None:
+    one, other = Network(hidden=5), Network("gru", hidden=5)
+    found = explore(replace(SMALL, first=one, second=other))
+    turned = explore(replace(SMALL, first=other, second=one))
+    assert (found.first, found.second) == (turned.second, turned.first)
+    for changed in ({"seed": 1}, {"signal": "wave"}, {"loss": "every"}, {"steps": 39}):
+        assert explore(settings_of(one, **changed)).first.d_h != found.first.d_h
+
+
 def test_torchs_own_generator_is_left_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()

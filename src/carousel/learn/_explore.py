@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -67,6 +68,11 @@ def measured(one: Network, settings: Settings) -> LayerFlow:
 
 def curves(one: Network, settings: Settings) -> Curves:
     """The gradients of one network by step."""
+    return _curves(one, replace(settings, first=Network(), second=Network()))
+
+
+@lru_cache(maxsize=32)  # a slider of one network leaves the other one as it was
+def _curves(one: Network, settings: Settings) -> Curves:
     layer = measured(one, settings)
     alone = carousel_alone(layer)
     float32 = torch.finfo(torch.float32)
