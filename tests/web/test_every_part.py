@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Page
 
-from web_pages import MODES, Visit
-
-ROOT = Path(__file__).parents[2]
-AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+from web_pages import MODES, Visit, violations
 
 PARTS = ("lesson", "explorer", "cell", "sentences", "quiz", "model")
 WIDTHS = (1280, 390, 320)
-
-TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-def violations(page: Page) -> list[str]:
-    """What axe-core finds, a line each. A strict CSP lets no script in but by the debugger."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("tags => axe.run({runOnly: tags})", TAGS)
-    return [
-        f"{one['id']}: {one['help']} at {[node['html'][:120] for node in one['nodes'][:3]]}"
-        for one in found["violations"]
-    ]
 
 
 @pytest.mark.parametrize("mode", MODES)

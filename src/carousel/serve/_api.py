@@ -9,7 +9,33 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from carousel.learn import CellRun, CellSettings, Exploration, Settings, explore, parse, run_cell
+from carousel.learn import (
+    CellRun,
+    CellSettings,
+    Code,
+    CodeRequest,
+    Exploration,
+    Horizons,
+    Matrix,
+    MatrixRequest,
+    Nothing,
+    Power,
+    PowerRequest,
+    Presets,
+    Products,
+    Settings,
+    Spectra,
+    code,
+    explore,
+    horizons,
+    matrix,
+    parse,
+    power,
+    presets,
+    products,
+    run_cell,
+    spectra,
+)
 from carousel.learn.quiz import Bank, BankRequest, bank
 
 __all__ = ["ENDPOINTS", "Endpoint", "answer"]
@@ -29,7 +55,14 @@ class Endpoint:
 ENDPOINTS: dict[str, Endpoint] = {
     "cell": Endpoint(CellSettings, run_cell, CellRun),
     "explore": Endpoint(Settings, explore, Exploration),
+    "code": Endpoint(CodeRequest, code, Code),
+    "horizons": Endpoint(Settings, horizons, Horizons),
+    "matrix": Endpoint(MatrixRequest, matrix, Matrix),
+    "power": Endpoint(PowerRequest, power, Power),
+    "presets": Endpoint(Nothing, presets, Presets),
+    "products": Endpoint(Settings, products, Products),
     "quiz": Endpoint(BankRequest, lambda _request, _proceed: bank(), Bank),
+    "spectra": Endpoint(Settings, spectra, Spectra),
 }
 
 

@@ -4,6 +4,7 @@
  * A part declares its state as a request's fields (schema.ts); what stands in the address is checked
  * against their limits, and whatever does not fit falls back to the default.
  */
+import { untrack } from "svelte";
 import type { FieldKind, Fields } from "./schema";
 
 export const VERSION = "1";
@@ -76,8 +77,13 @@ function readOne(field: FieldKind, text: string): unknown {
   return field.kind === "int" && !Number.isInteger(value) ? undefined : value;
 }
 
-/** The query that says a state: what differs from the defaults, and the version. */
-export function write<T extends object>(fields: Fields, defaults: T, state: T): string {
+/** The query that says a state: what differs from the defaults, the version, and what is locked. */
+export function write<T extends object>(
+  fields: Fields,
+  defaults: T,
+  state: T,
+  locks: ReadonlySet<string> = NONE,
+): string {
   const said = new URLSearchParams();
   writeGroup(
     fields,
@@ -86,8 +92,92 @@ export function write<T extends object>(fields: Fields, defaults: T, state: T): 
     said,
     "",
   );
-  const text = said.toString();
+  const parts = [said.toString()];
+  if (locks.size > 0) parts.push(`lock=${[...locks].join(",")}`);
+  const text = parts.filter((part) => part !== "").join("&");
   return text === "" ? "" : `v=${VERSION}&${text}`;
+}
+
+const NONE: ReadonlySet<string> = new Set();
+
+/** The names of all single fields: "steps", "first.cell". */
+export function names(fields: Fields, prefix = ""): string[] {
+  return Object.entries(fields).flatMap(([name, field]) =>
+    field.kind === "group" ? names(field.fields, `${prefix}${name}.`) : [prefix + name],
+  );
+}
+
+/** What a teacher's link locks: single fields; a group's name locks all that is in it. */
+export function locksIn(fields: Fields, query: string): ReadonlySet<string> {
+  const given = new URLSearchParams(query);
+  if ((given.get("v") ?? VERSION) !== VERSION) return NONE;
+  const said = (given.get("lock") ?? "").split(",");
+  return new Set(
+    names(fields).filter((name) => said.some((one) => one === name || name.startsWith(`${one}.`))),
+  );
+}
+
+/** `wanted`, but what is locked as it is in `now`. */
+export function unlessLocked<T extends object>(
+  wanted: T,
+  now: T,
+  locks: ReadonlySet<string>,
+  prefix = "",
+): T {
+  const found: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(wanted)) {
+    const own = (now as Record<string, unknown>)[name];
+    const key = prefix + name;
+    if (value !== null && typeof value === "object" && !Array.isArray(value)) {
+      found[name] = unlessLocked(value, own as object, locks, `${key}.`);
+    } else {
+      found[name] = locks.has(key) ? own : value;
+    }
+  }
+  return found as T;
+}
+
+/**
+ * The state of a part, kept in the address and read from it: also when a link within the page, or
+ * the browser's own buttons, change it. Made while a component is set up.
+ */
+export class Kept<T extends object> {
+  value: T = $state() as T;
+  locks: ReadonlySet<string> = $state.raw(NONE);
+  #written: string;
+
+  constructor(
+    readonly part: string,
+    readonly fields: Fields,
+    readonly defaults: T,
+  ) {
+    this.#written = address.query;
+    this.value = read(fields, defaults, address.query);
+    this.locks = locksIn(fields, address.query);
+    $effect(() => {
+      const query = address.query;
+      if (address.part !== part || query === this.#written) return;
+      this.#written = query;
+      this.value = read(fields, defaults, query);
+      this.locks = locksIn(fields, query);
+    });
+    $effect(() => {
+      const query = this.query();
+      if (untrack(() => query === this.#written)) return;
+      this.#written = query;
+      untrack(() => keep(part, query));
+    });
+  }
+
+  /** Whether a control is locked. */
+  locked(name: string): boolean {
+    return this.locks.has(name);
+  }
+
+  /** The query that says this state, or another one of the same part. */
+  query(state: T = this.value, locks: ReadonlySet<string> = this.locks): string {
+    return write(this.fields, this.defaults, state, locks);
+  }
 }
 
 function writeGroup(

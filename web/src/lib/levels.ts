@@ -35,10 +35,11 @@ export function spoken(level: Level): string {
   return `${digits} × 10${superscript(exponent)}`;
 }
 
-/** As `spoken`, and "underflows" said of a number that the dtype does not have. */
-export function spokenIn(level: Level, smallest: number): string {
+/** As `spoken`, and said where it is beyond what the dtype has. */
+export function spokenIn(level: Level, smallest: number, largest = Infinity): string {
   const text = spoken(level);
-  return typeof level === "number" && level < smallest ? `${text} (underflows)` : text;
+  if (typeof level !== "number") return text;
+  return level < smallest ? `${text} (underflows)` : level > largest ? `${text} (overflows)` : text;
 }
 
 /** For a table that machines read: the log10, or the name. */

@@ -6,6 +6,7 @@ export interface Network {
   readonly init: "default" | "orthogonal" | "identity" | "chrono";
   readonly forget_bias: number | null;
   readonly gain: number;
+  readonly gradient: "full" | "1997";
 }
 
 export interface CellSettings {
@@ -24,6 +25,24 @@ export interface Settings {
   readonly signal: "noise" | "zeros" | "pulse" | "wave";
   readonly loss: "last" | "middle" | "every";
   readonly seed: number;
+}
+
+export interface CodeRequest {
+  readonly settings: Settings;
+  readonly figure: "gradients" | "products" | "spectra" | "itemised";
+}
+
+export interface MatrixRequest {
+  readonly settings: Settings;
+  readonly which: "first" | "second";
+}
+
+export interface PowerRequest {
+  readonly factor: number;
+  readonly steps: number;
+}
+
+export interface Nothing {
 }
 
 export interface BankRequest {
@@ -52,16 +71,86 @@ export interface CellRun {
   readonly smallest_log10: number;
 }
 
+export interface Unused {
+  readonly field: string;
+  readonly choice: string;
+  readonly reason: string;
+}
+
 export interface Curves {
+  readonly name: string;
   readonly d_h: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
   readonly d_c: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
   readonly carousel: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
   readonly smallest_log10: number;
+  readonly largest_log10: number;
+  readonly unused: readonly Unused[];
+  readonly ignored: readonly string[];
 }
 
 export interface Exploration {
   readonly first: Curves;
   readonly second: Curves;
+  readonly loss_step: number;
+}
+
+export interface Code {
+  readonly text: string;
+}
+
+export interface HorizonSaid {
+  readonly name: string;
+  readonly kind: string;
+  readonly sentence: string;
+  readonly steps: number | null;
+}
+
+export interface Horizons {
+  readonly first: HorizonSaid;
+  readonly second: HorizonSaid;
+}
+
+export interface Matrix {
+  readonly name: string;
+  readonly losses: readonly number[];
+  readonly steps: readonly number[];
+  readonly log10: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly own: number | null;
+}
+
+export interface Power {
+  readonly log10: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly exact: string | null;
+  readonly scientific: string;
+  readonly regime: "vanishes" | "carried" | "explodes";
+  readonly bound: number;
+  readonly passes: number | null;
+}
+
+export interface Preset {
+  readonly name: string;
+  readonly says: string;
+  readonly settings: Settings;
+}
+
+export interface Presets {
+  readonly presets: readonly Preset[];
+}
+
+export interface SingularValues {
+  readonly lag: number;
+  readonly log10: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+}
+
+export interface ProductsOf {
+  readonly name: string;
+  readonly log10_by_lag: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly singular: readonly SingularValues[];
+}
+
+export interface Products {
+  readonly first: ProductsOf;
+  readonly second: ProductsOf;
 }
 
 export interface Objective {
@@ -90,6 +179,18 @@ export interface Bank {
   readonly questions: readonly Question[];
   readonly drawn: number;
   readonly pass_percent: number;
+}
+
+export interface SpectrumOf {
+  readonly name: string;
+  readonly sentence: string;
+  readonly exponents: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly standard_errors: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+}
+
+export interface Spectra {
+  readonly first: SpectrumOf;
+  readonly second: SpectrumOf;
 }
 
 export type FieldKind =
@@ -144,6 +245,14 @@ export const NETWORK_FIELDS = {
     "high": 4,
     "step": 0.05,
     "optional": false
+  },
+  "gradient": {
+    "kind": "choice",
+    "choices": [
+      "full",
+      "1997"
+    ],
+    "optional": false
   }
 } as const satisfies Fields;
 
@@ -152,7 +261,8 @@ export const NETWORK_DEFAULTS: Network = {
   "hidden": 64,
   "init": "default",
   "forget_bias": null,
-  "gain": 1.0
+  "gain": 1.0,
+  "gradient": "full"
 };
 
 export const CELL_SETTINGS_FIELDS = {
@@ -200,6 +310,14 @@ export const CELL_SETTINGS_FIELDS = {
         "low": 0,
         "high": 4,
         "step": 0.05,
+        "optional": false
+      },
+      "gradient": {
+        "kind": "choice",
+        "choices": [
+          "full",
+          "1997"
+        ],
         "optional": false
       }
     },
@@ -253,7 +371,8 @@ export const CELL_SETTINGS_DEFAULTS: CellSettings = {
     "hidden": 8,
     "init": "default",
     "forget_bias": null,
-    "gain": 1.0
+    "gain": 1.0,
+    "gradient": "full"
   },
   "steps": 30,
   "signal": "noise",
@@ -308,6 +427,14 @@ export const SETTINGS_FIELDS = {
         "high": 4,
         "step": 0.05,
         "optional": false
+      },
+      "gradient": {
+        "kind": "choice",
+        "choices": [
+          "full",
+          "1997"
+        ],
+        "optional": false
       }
     },
     "optional": false
@@ -357,6 +484,14 @@ export const SETTINGS_FIELDS = {
         "high": 4,
         "step": 0.05,
         "optional": false
+      },
+      "gradient": {
+        "kind": "choice",
+        "choices": [
+          "full",
+          "1997"
+        ],
+        "optional": false
       }
     },
     "optional": false
@@ -402,20 +537,430 @@ export const SETTINGS_DEFAULTS: Settings = {
     "hidden": 64,
     "init": "default",
     "forget_bias": null,
-    "gain": 1.0
+    "gain": 1.0,
+    "gradient": "full"
   },
   "second": {
     "cell": "lstm",
     "hidden": 64,
     "init": "default",
     "forget_bias": null,
-    "gain": 1.0
+    "gain": 1.0,
+    "gradient": "full"
   },
   "steps": 200,
   "signal": "noise",
   "loss": "last",
   "seed": 0
 };
+
+export const CODE_REQUEST_FIELDS = {
+  "settings": {
+    "kind": "group",
+    "fields": {
+      "first": {
+        "kind": "group",
+        "fields": {
+          "cell": {
+            "kind": "choice",
+            "choices": [
+              "rnn-tanh",
+              "rnn-relu",
+              "lstm",
+              "lstm-1997",
+              "lstm-peephole",
+              "gru"
+            ],
+            "optional": false
+          },
+          "hidden": {
+            "kind": "int",
+            "low": 1,
+            "high": 128,
+            "step": 1,
+            "optional": false
+          },
+          "init": {
+            "kind": "choice",
+            "choices": [
+              "default",
+              "orthogonal",
+              "identity",
+              "chrono"
+            ],
+            "optional": false
+          },
+          "forget_bias": {
+            "kind": "float",
+            "low": -10,
+            "high": 10,
+            "step": 0.1,
+            "optional": true
+          },
+          "gain": {
+            "kind": "float",
+            "low": 0,
+            "high": 4,
+            "step": 0.05,
+            "optional": false
+          },
+          "gradient": {
+            "kind": "choice",
+            "choices": [
+              "full",
+              "1997"
+            ],
+            "optional": false
+          }
+        },
+        "optional": false
+      },
+      "second": {
+        "kind": "group",
+        "fields": {
+          "cell": {
+            "kind": "choice",
+            "choices": [
+              "rnn-tanh",
+              "rnn-relu",
+              "lstm",
+              "lstm-1997",
+              "lstm-peephole",
+              "gru"
+            ],
+            "optional": false
+          },
+          "hidden": {
+            "kind": "int",
+            "low": 1,
+            "high": 128,
+            "step": 1,
+            "optional": false
+          },
+          "init": {
+            "kind": "choice",
+            "choices": [
+              "default",
+              "orthogonal",
+              "identity",
+              "chrono"
+            ],
+            "optional": false
+          },
+          "forget_bias": {
+            "kind": "float",
+            "low": -10,
+            "high": 10,
+            "step": 0.1,
+            "optional": true
+          },
+          "gain": {
+            "kind": "float",
+            "low": 0,
+            "high": 4,
+            "step": 0.05,
+            "optional": false
+          },
+          "gradient": {
+            "kind": "choice",
+            "choices": [
+              "full",
+              "1997"
+            ],
+            "optional": false
+          }
+        },
+        "optional": false
+      },
+      "steps": {
+        "kind": "int",
+        "low": 1,
+        "high": 500,
+        "step": 1,
+        "optional": false
+      },
+      "signal": {
+        "kind": "choice",
+        "choices": [
+          "noise",
+          "zeros",
+          "pulse",
+          "wave"
+        ],
+        "optional": false
+      },
+      "loss": {
+        "kind": "choice",
+        "choices": [
+          "last",
+          "middle",
+          "every"
+        ],
+        "optional": false
+      },
+      "seed": {
+        "kind": "int",
+        "low": 0,
+        "high": 9999,
+        "step": 1,
+        "optional": false
+      }
+    },
+    "optional": false
+  },
+  "figure": {
+    "kind": "choice",
+    "choices": [
+      "gradients",
+      "products",
+      "spectra",
+      "itemised"
+    ],
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const CODE_REQUEST_DEFAULTS: CodeRequest = {
+  "settings": {
+    "first": {
+      "cell": "rnn-tanh",
+      "hidden": 64,
+      "init": "default",
+      "forget_bias": null,
+      "gain": 1.0,
+      "gradient": "full"
+    },
+    "second": {
+      "cell": "lstm",
+      "hidden": 64,
+      "init": "default",
+      "forget_bias": null,
+      "gain": 1.0,
+      "gradient": "full"
+    },
+    "steps": 200,
+    "signal": "noise",
+    "loss": "last",
+    "seed": 0
+  },
+  "figure": "gradients"
+};
+
+export const MATRIX_REQUEST_FIELDS = {
+  "settings": {
+    "kind": "group",
+    "fields": {
+      "first": {
+        "kind": "group",
+        "fields": {
+          "cell": {
+            "kind": "choice",
+            "choices": [
+              "rnn-tanh",
+              "rnn-relu",
+              "lstm",
+              "lstm-1997",
+              "lstm-peephole",
+              "gru"
+            ],
+            "optional": false
+          },
+          "hidden": {
+            "kind": "int",
+            "low": 1,
+            "high": 128,
+            "step": 1,
+            "optional": false
+          },
+          "init": {
+            "kind": "choice",
+            "choices": [
+              "default",
+              "orthogonal",
+              "identity",
+              "chrono"
+            ],
+            "optional": false
+          },
+          "forget_bias": {
+            "kind": "float",
+            "low": -10,
+            "high": 10,
+            "step": 0.1,
+            "optional": true
+          },
+          "gain": {
+            "kind": "float",
+            "low": 0,
+            "high": 4,
+            "step": 0.05,
+            "optional": false
+          },
+          "gradient": {
+            "kind": "choice",
+            "choices": [
+              "full",
+              "1997"
+            ],
+            "optional": false
+          }
+        },
+        "optional": false
+      },
+      "second": {
+        "kind": "group",
+        "fields": {
+          "cell": {
+            "kind": "choice",
+            "choices": [
+              "rnn-tanh",
+              "rnn-relu",
+              "lstm",
+              "lstm-1997",
+              "lstm-peephole",
+              "gru"
+            ],
+            "optional": false
+          },
+          "hidden": {
+            "kind": "int",
+            "low": 1,
+            "high": 128,
+            "step": 1,
+            "optional": false
+          },
+          "init": {
+            "kind": "choice",
+            "choices": [
+              "default",
+              "orthogonal",
+              "identity",
+              "chrono"
+            ],
+            "optional": false
+          },
+          "forget_bias": {
+            "kind": "float",
+            "low": -10,
+            "high": 10,
+            "step": 0.1,
+            "optional": true
+          },
+          "gain": {
+            "kind": "float",
+            "low": 0,
+            "high": 4,
+            "step": 0.05,
+            "optional": false
+          },
+          "gradient": {
+            "kind": "choice",
+            "choices": [
+              "full",
+              "1997"
+            ],
+            "optional": false
+          }
+        },
+        "optional": false
+      },
+      "steps": {
+        "kind": "int",
+        "low": 1,
+        "high": 500,
+        "step": 1,
+        "optional": false
+      },
+      "signal": {
+        "kind": "choice",
+        "choices": [
+          "noise",
+          "zeros",
+          "pulse",
+          "wave"
+        ],
+        "optional": false
+      },
+      "loss": {
+        "kind": "choice",
+        "choices": [
+          "last",
+          "middle",
+          "every"
+        ],
+        "optional": false
+      },
+      "seed": {
+        "kind": "int",
+        "low": 0,
+        "high": 9999,
+        "step": 1,
+        "optional": false
+      }
+    },
+    "optional": false
+  },
+  "which": {
+    "kind": "choice",
+    "choices": [
+      "first",
+      "second"
+    ],
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const MATRIX_REQUEST_DEFAULTS: MatrixRequest = {
+  "settings": {
+    "first": {
+      "cell": "rnn-tanh",
+      "hidden": 64,
+      "init": "default",
+      "forget_bias": null,
+      "gain": 1.0,
+      "gradient": "full"
+    },
+    "second": {
+      "cell": "lstm",
+      "hidden": 64,
+      "init": "default",
+      "forget_bias": null,
+      "gain": 1.0,
+      "gradient": "full"
+    },
+    "steps": 200,
+    "signal": "noise",
+    "loss": "every",
+    "seed": 0
+  },
+  "which": "first"
+};
+
+export const POWER_REQUEST_FIELDS = {
+  "factor": {
+    "kind": "float",
+    "low": 0.1,
+    "high": 2,
+    "step": 0.01,
+    "optional": false
+  },
+  "steps": {
+    "kind": "int",
+    "low": 1,
+    "high": 200,
+    "step": 1,
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const POWER_REQUEST_DEFAULTS: PowerRequest = {
+  "factor": 0.5,
+  "steps": 20
+};
+
+export const NOTHING_FIELDS = {} as const satisfies Fields;
+
+export const NOTHING_DEFAULTS: Nothing = {};
 
 export const BANK_REQUEST_FIELDS = {} as const satisfies Fields;
 
@@ -424,5 +969,12 @@ export const BANK_REQUEST_DEFAULTS: BankRequest = {};
 export interface Endpoints {
   cell: { request: CellSettings; result: CellRun };
   explore: { request: Settings; result: Exploration };
+  code: { request: CodeRequest; result: Code };
+  horizons: { request: Settings; result: Horizons };
+  matrix: { request: MatrixRequest; result: Matrix };
+  power: { request: PowerRequest; result: Power };
+  presets: { request: Nothing; result: Presets };
+  products: { request: Settings; result: Products };
   quiz: { request: BankRequest; result: Bank };
+  spectra: { request: Settings; result: Spectra };
 }

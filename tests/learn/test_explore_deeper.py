@@ -1,0 +1,121 @@
+"""What lies behind the curves: products, spectra, the matrix, powers, presets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from decimal import Decimal
+
+import pytest
+import torch
+
+from carousel.learn import (
+    PRESETS,
+    MatrixRequest,
+    Network,
+    Nothing,
+    PowerRequest,
+    Settings,
+    horizons,
+    matrix,
+    parse,
+    power,
+    presets,
+    products,
+    spectra,
+)
+from carousel.learn._explore import measured
+from carousel.report import level
+
+SETTINGS = Settings(Network("rnn-tanh", hidden=6), Network(hidden=6), steps=40)
+
+
+def test_horizons_are_those_of_the_flow() -> None:
+    found = horizons(SETTINGS)
+    for one, said in ((SETTINGS.first, found.first), (SETTINGS.second, found.second)):
+        expected = measured(one, SETTINGS).horizon()
+        assert said.sentence == str(expected)
+        assert said.steps == expected.steps
+
+
+def test_products_are_those_of_the_flow() -> None:
+    found = products(SETTINGS).second
+    layer = measured(SETTINGS.second, SETTINGS)
+    norms = layer.jacobian_norms("frobenius").log10[:, 0].tolist()
+    assert found.log10_by_lag == tuple(map(level, norms))
+    assert [one.lag for one in found.singular] == [1, 9, 19, 39]
+    whole = layer.jacobian_product(20, 39).log10_singular_values[0, :8]
+    torch.testing.assert_close(
+        torch.tensor(found.singular[2].log10), whole.float(), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_spectra_are_those_of_the_flow() -> None:
+    found = spectra(SETTINGS).first
+    expected = measured(SETTINGS.first, SETTINGS).spectrum(6)
+    assert found.sentence == str(expected)
+    assert found.exponents == tuple(map(level, expected.exponents.tolist()))
+
+
+def test_the_matrix_is_that_of_the_flow() -> None:
+    settings = replace(SETTINGS, loss="every")
+    found = matrix(MatrixRequest(settings, "second"))
+    expected = measured(settings.second, settings).itemised().log10_h[:, :, 0]
+    assert found.losses == found.steps == tuple(range(40))
+    for row in range(40):
+        for at in range(40):
+            value = found.log10[40 * row + at]
+            if at > row:
+                assert value == "padding"
+            else:
+                assert value == level(expected[row, at].item())
+
+
+def test_of_long_sequences_every_nth_step_is_shown() -> None:
+    settings = replace(SETTINGS, loss="every", steps=401)
+    found = matrix(MatrixRequest(settings, "first"))
+    assert found.steps == tuple(range(0, 401, 3))
+    expected = measured(settings.first, settings).itemised([300], t_from=297).log10_h[0, 0, 0]
+    assert found.log10[100 * len(found.steps) + 99] == level(expected.item())
+
+
+@pytest.mark.parametrize(
+    ("factor", "steps", "exact", "scientific", "passes", "regime"),
+    [
+        (0.5, 20, "0.00000095367431640625", "9.53674316406e-7", 10, "vanishes"),
+        (1.0, 200, "1", "1e0", None, "carried"),
+        (2.0, 20, "1048576", "1.048576e6", 10, "explodes"),
+        (0.1, 1, "0.1", "1e-1", 3, "vanishes"),
+        (0.1, 200, None, "1e-200", 3, "vanishes"),
+        (0.9, 50, None, "5.15377520732e-3", 66, "vanishes"),
+        (1.9, 200, None, "5.6327462948e55", 11, "explodes"),
+    ],
+)
+def test_powers(
+    factor: float, steps: int, exact: str | None, scientific: str, passes: int | None, regime: str
+) -> None:
+    found = power(PowerRequest(factor, steps))
+    assert (found.exact, found.scientific) == (exact, scientific)
+    assert (found.passes, found.regime) == (passes, regime)
+    assert len(found.log10) == steps + 1
+    assert 10 ** Decimal(found.log10[-1]) == pytest.approx(Decimal(scientific), rel=Decimal("1e-4"))
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.3, 0.97, 1.01, 1.5, 2.0])
+def test_the_step_that_passes_is_the_first_one(factor: float) -> None:
+    passes = power(PowerRequest(factor)).passes
+    assert passes is not None
+    m, bound = Decimal(repr(factor)), Decimal("0.001") if factor < 1 else Decimal(1000)
+
+    def there(steps: int) -> bool:
+        return m**steps <= bound if factor < 1 else m**steps >= bound
+
+    assert there(passes)
+    assert not there(passes - 1)
+
+
+def test_presets_are_requests() -> None:
+    found = presets(Nothing()).presets
+    assert found == PRESETS
+    assert len({one.name for one in found}) == len(found)
+    for one in found:
+        assert parse(Settings, asdict(one.settings)) == one.settings

@@ -1,0 +1,96 @@
+import { expect, test } from "vitest";
+import type { Level } from "../lib/levels";
+import type { Curves, Power } from "../lib/schema";
+import {
+  carouselSentence,
+  distinct,
+  gradientSentence,
+  matrixSentence,
+  powerSentence,
+  productSentence,
+  scientific,
+  singularSentence,
+} from "./sentences";
+
+function curves(name: string, d_h: Level[], more: Partial<Curves> = {}): Curves {
+  const limits = { smallest_log10: -37.93, largest_log10: 38.53 };
+  return { name, d_h, d_c: [], carousel: [], ...limits, unused: [], ignored: [], ...more };
+}
+
+test("the gradient's sentence is about what step 0 gets of the loss", () => {
+  const found = {
+    first: curves("RNN", [-48.5, 0, 0.5]),
+    second: curves("LSTM", [1, 0, -1]),
+    loss_step: 2,
+  };
+  expect(gradientSentence(found, "last")).toBe(
+    "For each 1 of ‖dL/dh‖ at step 2, where the loss is, step 0 gets 1.0 × 10⁻⁴⁹ (RNN) and 100 (LSTM).",
+  );
+  expect(gradientSentence({ ...found, loss_step: 1 }, "middle")).toContain(
+    "Nothing after step 1 reaches the loss",
+  );
+  expect(gradientSentence(found, "every")).toContain("underflows");
+});
+
+test("zero, infinity and NaN are said by name", () => {
+  const first = curves("A", ["zero", 0]);
+  const second = curves("A", ["nan", "infinite"]);
+  expect(gradientSentence({ first, second, loss_step: 1 }, "last")).toBe(
+    "For each 1 of ‖dL/dh‖ at step 1, where the loss is, step 0 gets exactly zero (A, first) and not a number (A, second).",
+  );
+  expect(gradientSentence({ first, second, loss_step: 0 }, "last")).toContain("There is one step");
+});
+
+test("two networks of one name can be told apart", () => {
+  expect(distinct("LSTM", "LSTM")).toEqual(["LSTM, first", "LSTM, second"]);
+  expect(distinct("LSTM", "GRU")).toEqual(["LSTM", "GRU"]);
+});
+
+test("the carousel's share is of c where there is one, of h in a GRU", () => {
+  const lstm = curves("LSTM", [0], { d_c: [1], carousel: [-1] });
+  expect(carouselSentence(lstm)).toBe(
+    "LSTM: along the carousel alone, ‖dL/dc‖ at step 0 would be 0.01 of what it is.",
+  );
+  expect(carouselSentence(curves("GRU", [2], { carousel: [0] }))).toContain("‖dL/dh‖");
+  expect(carouselSentence(curves("RNN", [0]))).toContain("no carousel");
+  expect(carouselSentence(curves("GRU", ["zero"], { carousel: ["zero"] }))).toContain(
+    "exactly zero",
+  );
+});
+
+test.each([
+  ["9.53674316406e-7", "9.53674316406 × 10⁻⁷"],
+  ["1e0", "1"],
+  ["1.048576e6", "1.048576 × 10⁶"],
+  ["1.5e-3", "0.0015"],
+  ["1e-200", "1 × 10⁻²⁰⁰"],
+])("%s by hand is %s", (text, expected) => {
+  expect(scientific(text)).toBe(expected);
+});
+
+test("the multiplier's sentence names the regime and the step", () => {
+  const power: Power = {
+    log10: [],
+    exact: null,
+    scientific: "1e-2",
+    regime: "vanishes",
+    bound: 0.001,
+    passes: 10,
+  };
+  expect(powerSentence(0.5, 20, power)).toContain("at 0.001 or below from step 10 on.");
+  expect(powerSentence(0.5, 5, power)).toContain("beyond what is shown");
+  expect(powerSentence(1, 1, { ...power, regime: "carried", passes: null })).toMatch(
+    /^1 step of 1 leaves .*carried/,
+  );
+  expect(powerSentence(2, 20, { ...power, regime: "explodes", bound: 1000 })).toContain(
+    "at 1000 or above",
+  );
+});
+
+test("products and matrix without anything to say say so", () => {
+  const one = { name: "A", log10_by_lag: [0], singular: [] };
+  expect(productSentence({ first: one, second: one })).toBe("There is one step, and no product.");
+  expect(singularSentence({ first: one, second: one })).toContain("there is no lag");
+  const matrix = { name: "A", losses: [0], steps: [0], log10: ["zero" as const], own: null };
+  expect(matrixSentence(matrix)).toContain("no step");
+});
