@@ -134,8 +134,8 @@ def test_a_link_says_settings() -> None:
         ("explorer?steps=3", "expected v=1&"),
         ("explorer?v=1&steps=501", "steps: expected a whole number from 1 to 500"),
         ("explorer?v=1&first.cel=gru", "first.cel is unknown"),
-        ("explorer?v=1&first.forget_bias=1", "has no forget gate"),
-        ("explorer?v=1&second.init=identity", "identity is an initialisation of a simple RNN"),
+        ("explorer?v=1&first.forget_bias=1", "There is no such bias: a simple RNN has no gates"),
+        ("explorer?v=1&second.init=identity", "The identity is a start for a simple RNN"),
     ],
 )
 def test_a_link_that_does_not_work_is_refused(link: str, message: str) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from carousel._errors import CarouselError
 from carousel.learn._request import parse
-from carousel.learn._settings import Settings, network
+from carousel.learn._settings import Settings, ignored
 
 __all__ = ["settings_of"]
 
@@ -34,7 +34,9 @@ def settings_of(link: str) -> Settings | None:
         raise CarouselError(f"{link}: expected v={VERSION}& before the settings.")
     settings = parse(Settings, _set(asdict(Settings()), given))
     for one in (settings.first, settings.second):
-        network(one, settings.steps, settings.seed)  # raises where the cell has no such thing
+        in_vain = ignored(one)
+        if in_vain:
+            raise CarouselError(f"{link}: {in_vain[0]}")
     return settings
 
 
