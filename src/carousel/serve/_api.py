@@ -9,7 +9,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from carousel.learn import Exploration, Settings, explore, parse
+from carousel.learn import (
+    Exploration,
+    Lesson,
+    LessonRequest,
+    Settings,
+    explore,
+    lesson,
+    parse,
+)
 
 __all__ = ["ENDPOINTS", "Endpoint", "answer"]
 
@@ -27,6 +35,7 @@ class Endpoint:
 
 ENDPOINTS: dict[str, Endpoint] = {
     "explore": Endpoint(Settings, explore, Exploration),
+    "lesson": Endpoint(LessonRequest, lesson, Lesson),
 }
 
 
