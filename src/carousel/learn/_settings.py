@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Annotated, Literal
 
 import torch
@@ -16,6 +17,7 @@ from carousel.learn._request import Range
 __all__ = ["INPUT_SIZE", "CellName", "Network", "Settings", "loss_of", "network", "signal"]
 
 INPUT_SIZE = 4
+DRAWING = Lock()
 
 CellName = Literal["rnn-tanh", "rnn-relu", "lstm", "lstm-1997", "lstm-peephole", "gru"]
 Init = Literal["default", "orthogonal", "identity", "chrono"]
@@ -46,7 +48,8 @@ class Settings:
 
 def network(settings: Network, steps: int, seed: int) -> RNN | LSTM | GRU:
     """The layer, freshly made from the seed; torch's own generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
+    # The generator is one for all threads: two requests at a time would draw from each other's seed.
+    with DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layer = MAKERS[settings.cell](settings.hidden)
         generator = torch.Generator().manual_seed(seed)
