@@ -48,7 +48,7 @@ class Settings:
 
 def network(settings: Network, steps: int, seed: int) -> RNN | LSTM | GRU:
     """The layer, freshly made from the seed; torch's own generator is left as it was."""
-    # The generator is one for all threads: two requests at a time would draw from each other's seed.
+    # All threads share the generator: two requests at a time would draw from each other's seed.
     with DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layer = MAKERS[settings.cell](settings.hidden)
