@@ -15,6 +15,7 @@ from carousel.learn._deeper import (
     spectra,
 )
 from carousel.learn._explore import Curves, Exploration, explore
+from carousel.learn._lesson import Lesson, LessonRequest, lesson
 from carousel.learn._matrix import Matrix, MatrixRequest, matrix
 from carousel.learn._power import Power, PowerRequest, power
 from carousel.learn._presets import PRESETS, Nothing, Preset, Presets, presets
@@ -34,6 +35,8 @@ __all__ = [
     "HorizonSaid",
     "Horizons",
     "Items",
+    "Lesson",
+    "LessonRequest",
     "Matrix",
     "MatrixRequest",
     "Network",
@@ -54,6 +57,7 @@ __all__ = [
     "code",
     "explore",
     "horizons",
+    "lesson",
     "matrix",
     "parse",
     "power",

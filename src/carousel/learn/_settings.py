@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Annotated, Literal
 
 import torch
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 INPUT_SIZE = 4
+DRAWING = Lock()
 
 CellName = Literal["rnn-tanh", "rnn-relu", "lstm", "lstm-1997", "lstm-peephole", "gru"]
 Init = Literal["default", "orthogonal", "identity", "chrono"]
@@ -169,7 +171,8 @@ def network(settings: Network, steps: int, seed: int) -> RNN | LSTM | GRU:
     if settings.gradient == "1997":
         options["gradient"] = "1997"
     make: Callable[..., RNN | LSTM | GRU] = cell.layer
-    with torch.random.fork_rng(devices=[]):
+    # All threads share the generator: two requests at a time would draw from each other's seed.
+    with DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layer = make(INPUT_SIZE, settings.hidden, **options)
         generator = torch.Generator().manual_seed(seed)

@@ -16,6 +16,8 @@ from carousel.learn import (
     CodeRequest,
     Exploration,
     Horizons,
+    Lesson,
+    LessonRequest,
     Matrix,
     MatrixRequest,
     Nothing,
@@ -28,6 +30,7 @@ from carousel.learn import (
     code,
     explore,
     horizons,
+    lesson,
     matrix,
     parse,
     power,
@@ -54,9 +57,10 @@ class Endpoint:
 
 ENDPOINTS: dict[str, Endpoint] = {
     "cell": Endpoint(CellSettings, run_cell, CellRun),
-    "explore": Endpoint(Settings, explore, Exploration),
     "code": Endpoint(CodeRequest, code, Code),
+    "explore": Endpoint(Settings, explore, Exploration),
     "horizons": Endpoint(Settings, horizons, Horizons),
+    "lesson": Endpoint(LessonRequest, lesson, Lesson),
     "matrix": Endpoint(MatrixRequest, matrix, Matrix),
     "power": Endpoint(PowerRequest, power, Power),
     "presets": Endpoint(Nothing, presets, Presets),

@@ -32,6 +32,9 @@ export interface CodeRequest {
   readonly figure: "gradients" | "products" | "spectra" | "itemised";
 }
 
+export interface LessonRequest {
+}
+
 export interface MatrixRequest {
   readonly settings: Settings;
   readonly which: "first" | "second";
@@ -71,6 +74,10 @@ export interface CellRun {
   readonly smallest_log10: number;
 }
 
+export interface Code {
+  readonly text: string;
+}
+
 export interface Unused {
   readonly field: string;
   readonly choice: string;
@@ -94,10 +101,6 @@ export interface Exploration {
   readonly loss_step: number;
 }
 
-export interface Code {
-  readonly text: string;
-}
-
 export interface HorizonSaid {
   readonly name: string;
   readonly kind: string;
@@ -108,6 +111,164 @@ export interface HorizonSaid {
 export interface Horizons {
   readonly first: HorizonSaid;
   readonly second: HorizonSaid;
+}
+
+export interface LessonPower {
+  readonly factor: number;
+  readonly after: number | "zero" | "infinite" | "nan" | "padding";
+  readonly exact: number;
+}
+
+export interface LessonPowers {
+  readonly steps: number;
+  readonly below: LessonPower;
+  readonly one: LessonPower;
+  readonly above: LessonPower;
+  readonly lost_steps: number;
+  readonly overflow_steps: number;
+}
+
+export interface LessonSlopes {
+  readonly sigmoid: number;
+  readonly tanh: number;
+  readonly state: number;
+  readonly weight: number;
+  readonly factor: number;
+  readonly after: number | "zero" | "infinite" | "nan" | "padding";
+  readonly tanh_weight: number;
+  readonly tanh_factor: number;
+  readonly must_vanish_below: number;
+  readonly large_weight: number;
+  readonly linear_after: number | "zero" | "infinite" | "nan" | "padding";
+  readonly squashed_after: number | "zero" | "infinite" | "nan" | "padding";
+  readonly start: number;
+  readonly rests_at: number;
+}
+
+export interface LessonGate {
+  readonly bias: number;
+  readonly f: number;
+  readonly slope: number;
+  readonly horizon_steps: number;
+  readonly half_life_steps: number;
+  readonly after: number | "zero" | "infinite" | "nan" | "padding";
+}
+
+export interface LessonGates {
+  readonly steps: number;
+  readonly torch: LessonGate;
+  readonly unit: LessonGate;
+  readonly three: LessonGate;
+  readonly five: LessonGate;
+  readonly nine: LessonGate;
+  readonly ten: LessonGate;
+  readonly chrono_10: LessonGate;
+  readonly chrono_100: LessonGate;
+  readonly chrono_1000: LessonGate;
+  readonly bias_for_100: number;
+  readonly biases: readonly number[];
+  readonly horizons: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+}
+
+export interface LessonReached {
+  readonly reach_steps: number;
+  readonly least_steps: number;
+  readonly most_steps: number;
+  readonly everywhere: boolean;
+  readonly rate: number;
+  readonly horizon_steps: number | null;
+}
+
+export interface LessonReach {
+  readonly rnn: LessonReached;
+  readonly rnn_orthogonal: LessonReached;
+  readonly lstm: LessonReached;
+  readonly lstm_bias_1: LessonReached;
+  readonly lstm_bias_3: LessonReached;
+  readonly lstm_chrono: LessonReached;
+  readonly gru: LessonReached;
+}
+
+export interface LessonTerm {
+  readonly name: string;
+  readonly torch: number;
+  readonly bias_1: number;
+  readonly bias_3: number;
+}
+
+export interface LessonShare {
+  readonly lag: number;
+  readonly carousel: number | "zero" | "infinite" | "nan" | "padding";
+  readonly full: number | "zero" | "infinite" | "nan" | "padding";
+}
+
+export interface LessonStep {
+  readonly step: number;
+  readonly seed: number;
+  readonly terms: readonly LessonTerm[];
+  readonly smallest_forget: number;
+  readonly largest_forget: number;
+  readonly shares: readonly LessonShare[];
+  readonly entered: number;
+}
+
+export interface LessonConstant {
+  readonly smallest: number;
+  readonly largest: number;
+  readonly full: number | "zero" | "infinite" | "nan" | "padding";
+  readonly size: number;
+  readonly size_forget: number;
+}
+
+export interface LessonDoubling {
+  readonly total: readonly number[];
+  readonly injected: readonly number[];
+  readonly steps: number;
+  readonly real_total: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly real_injected: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly smallest_log10: number;
+}
+
+export interface LessonClipping {
+  readonly gain: number;
+  readonly steps: number;
+  readonly growth: number | "zero" | "infinite" | "nan" | "padding";
+  readonly norm: number;
+  readonly limit: number;
+  readonly factor: number;
+  readonly vanished: number | "zero" | "infinite" | "nan" | "padding";
+  readonly vanished_norm: number;
+  readonly vanished_factor: number;
+  readonly window_steps: number;
+}
+
+export interface LessonPresets {
+  readonly plain: Settings;
+  readonly large: Settings;
+  readonly copying: Settings;
+  readonly torch: Settings;
+  readonly bias_1: Settings;
+  readonly bias_3: Settings;
+  readonly bias_5: Settings;
+  readonly chrono: Settings;
+  readonly original: Settings;
+  readonly gru: Settings;
+}
+
+export interface Lesson {
+  readonly hidden: number;
+  readonly inputs: number;
+  readonly steps: number;
+  readonly seeds: number;
+  readonly powers: LessonPowers;
+  readonly slopes: LessonSlopes;
+  readonly gates: LessonGates;
+  readonly reach: LessonReach;
+  readonly one_step: LessonStep;
+  readonly constant: LessonConstant;
+  readonly doubling: LessonDoubling;
+  readonly clipping: LessonClipping;
+  readonly presets: LessonPresets;
 }
 
 export interface Matrix {
@@ -746,6 +907,10 @@ export const CODE_REQUEST_DEFAULTS: CodeRequest = {
   "figure": "gradients"
 };
 
+export const LESSON_REQUEST_FIELDS = {} as const satisfies Fields;
+
+export const LESSON_REQUEST_DEFAULTS: LessonRequest = {};
+
 export const MATRIX_REQUEST_FIELDS = {
   "settings": {
     "kind": "group",
@@ -968,9 +1133,10 @@ export const BANK_REQUEST_DEFAULTS: BankRequest = {};
 
 export interface Endpoints {
   cell: { request: CellSettings; result: CellRun };
-  explore: { request: Settings; result: Exploration };
   code: { request: CodeRequest; result: Code };
+  explore: { request: Settings; result: Exploration };
   horizons: { request: Settings; result: Horizons };
+  lesson: { request: LessonRequest; result: Lesson };
   matrix: { request: MatrixRequest; result: Matrix };
   power: { request: PowerRequest; result: Power };
   presets: { request: Nothing; result: Presets };
