@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from carousel.serve import _guard
 from carousel.serve._api import ENDPOINTS
 from carousel.serve._app import PAGE, Application
 from carousel.serve._guard import HEADERS, MOST_SESSIONS
@@ -234,6 +235,13 @@ def test_a_token_for_once_works_once(server: Served) -> None:
     token = server.guard.token_for_once()
     assert server.send("GET", f"/?token={token}").status == 303
     assert server.send("GET", f"/?token={token}").status == 403
+
+
+def test_a_token_for_once_works_for_some_time(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_guard, "ONCE_S", -1.0)
+    assert server.send("GET", f"/?token={server.guard.token_for_once()}").status == 403
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])

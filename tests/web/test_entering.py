@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -11,6 +12,8 @@ from playwright.sync_api import Browser, Page
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from carousel.learn import Settings
+from carousel.serve._api import ENDPOINTS, Endpoint
 from web_server import TOKEN, Served, served
 
 
@@ -152,18 +155,28 @@ def test_a_page_of_another_server_by_the_same_name_gets_nothing(
     assert answered == []
 
 
-def test_leaving_ends_the_computation(page: Page, running: Served) -> None:
-    enter(page, running)
-    said = page.evaluate(
-        """() => { const stop = new AbortController();
-            const asked = fetch('api/explore', {method: 'POST', body: '{"steps": 500}',
-                headers: {'Content-Type': 'application/json'}, signal: stop.signal});
-            setTimeout(() => stop.abort(), 1);
-            return asked.then(() => 'answered', error => error.name); }"""
-    )
-    assert said in ("AbortError", "answered")
-    page.wait_for_function(
-        """() => fetch('api/explore', {method: 'POST', body: '{"steps": 2}',
-            headers: {'Content-Type': 'application/json'}}).then(one => one.ok)"""
-    )
-    assert not running.desk.waiting
+def test_leaving_ends_the_computation(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def endless(_: object, proceed: Callable[[], None]) -> None:
+        began.set()
+        try:
+            while True:
+                time.sleep(0.01)
+                proceed()
+        finally:
+            ended.set()
+
+    monkeypatch.setitem(ENDPOINTS, "endless", Endpoint(Settings, endless, Settings, seconds=60))
+    with served() as running:
+        enter(page, running)
+        page.evaluate(
+            """() => { window.stop = new AbortController();
+                window.asked = fetch('api/endless', {method: 'POST', body: '{}', headers:
+                    {'Content-Type': 'application/json'}, signal: window.stop.signal})
+                    .then(() => 'answered', error => error.name); }"""
+        )
+        assert began.wait(20)
+        assert not ended.is_set()
+        assert page.evaluate("window.stop.abort(), window.asked") == "AbortError"
+        assert ended.wait(20)

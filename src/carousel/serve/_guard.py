@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
@@ -39,6 +40,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
+ONCE_S = 120.0  # in which a browser that is opened has to come
 MOST_SESSIONS = 1024  # browsers that are let in; the one that came first gives way
 
 # A cookie that is SameSite=Strict does not come along a redirect that began on another site, such
@@ -56,7 +58,7 @@ class Guard:
         self.app = app
         self.token = token
         self.hosts = hosts  # "127.0.0.1:8000"
-        self.once: set[str] = set()  # tokens that work one time each
+        self.once: dict[str, float] = {}  # tokens that work one time each, and until when
         self.sessions: dict[bytes, None] = {}  # digests: to look them up tells nothing of them
         # Cookies have no port: two servers on one machine would overwrite each other's.
         self.cookie = f"carousel-{max(hosts, key=len).rpartition(':')[2]}"
@@ -64,7 +66,7 @@ class Guard:
     def token_for_once(self) -> str:
         """A token that lets in the first one who shows it."""
         token = secrets.token_urlsafe(32)
-        self.once.add(token)
+        self.once[token] = time.monotonic() + ONCE_S
         return token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,9 +120,11 @@ class Guard:
 
     def accepts(self, token: str) -> bool:
         """Is it the printed token, or one that was not shown before?"""
-        if token in self.once:  # 256 random bits: timing a set tells too little
-            self.once.remove(token)
-            return True
+        until = self.once.pop(
+            token, None
+        )  # of 256 random bits: timing the look-up tells too little
+        if until is not None:
+            return time.monotonic() < until
         return secrets.compare_digest(token.encode(), self.token.encode())
 
     def knows(self, session: str) -> bool:
