@@ -232,7 +232,7 @@ def test_who_leaves_ends_the_computation(also: Callable[..., None]) -> None:
         finally:
             ended.set()
 
-    also("endless", endless)
+    also("endless", endless, seconds=300)  # not what ends it here
     with served() as server:
         cookie = server.enter()
         head = request_head(server, cookie, "Content-Length: 2").replace(b"explore", b"endless")
@@ -253,7 +253,7 @@ def test_the_server_ends_while_it_computes(also: Callable[..., None]) -> None:
             time.sleep(0.01)
             proceed()
 
-    also("endless", endless)
+    also("endless", endless, seconds=300)  # not what ends it here
     with served() as server:
         cookie = server.enter()
         asking = threading.Thread(target=server.ask, args=("endless", {}, cookie))
