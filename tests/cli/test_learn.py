@@ -108,7 +108,7 @@ def test_a_port_that_is_none(port: str) -> None:
     assert "Invalid value for '--port'" in done.stderr
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.invalid"])  # noqa: S104
+@pytest.mark.parametrize("host", ["0.0.0.0"])  # noqa: S104 - the others: tests/serve/test_run.py
 def test_other_addresses_only_where_it_is_said(host: str) -> None:
     done = run("--host", host)
     assert done.returncode == 2
