@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKE
 CMAKE := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -S .
 
 .DEFAULT_GOAL := help
-.PHONY: bench clean demo examples format gallery help lint native sanitize setup test web
+.PHONY: bench browser clean demo examples format gallery help lint native node sanitize setup test web
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -23,7 +23,8 @@ help: ## list the targets
 demo: native ## train an RNN and an LSTM and show both gradients through time (DATA=digits or text)
 	$(BIN)/carousel demo --data $(DATA)
 
-test: native ## run the tests (WORKERS=2 for two processes)
+# The page's tests look at it in a browser, and check it with axe-core, which npm brings.
+test: native browser web/node_modules/.installed ## run the tests (WORKERS=2 for two processes)
 	$(PYTEST)
 
 lint: $(STAMP) ## check style, format, types and the order of imports
@@ -51,9 +52,28 @@ web: $(STAMP) web/node_modules/.installed ## build the page (src/carousel/serve/
 	$(BIN)/python -m carousel.serve._typescript > web/src/lib/schema.ts
 	cd web && npm run --silent check && npm run --silent test && npm run --silent build
 
-web/node_modules/.installed: web/package.json web/package-lock.json
+web/node_modules/.installed: web/package.json web/package-lock.json | node
 	cd web && npm ci --silent
 	touch $@
+
+# On Debian, root may install what is missing; everybody else is told what to do.
+APT := command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
+
+BROWSERS := chromium chromium-browser google-chrome
+browser: ## find the browser that the tests look with, or install it
+	@for name in $(BROWSERS); do if command -v $$name >/dev/null; then exit 0; fi; done; \
+	{ $(APT) chromium; } || { echo "No browser to look at the page with: install Chromium (on Debian, as root:" \
+		"apt-get install chromium), so that one of $(BROWSERS) is in PATH." >&2; exit 1; }
+
+# As Vite asks for it.
+NODE := node -e 'const [a, b] = process.versions.node.split(".").map(Number); \
+	process.exit(a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19) ? 0 : 1)' 2>/dev/null
+node: # find Node and npm, or install them
+	@if ! { command -v node && command -v npm; } >/dev/null; then $(APT) nodejs npm || true; fi
+	@$(NODE) && command -v npm >/dev/null || { echo "The page is built and checked with npm and Node" \
+		"20.19 or newer, or 22.12 or newer, but here is $$(node --version 2>/dev/null || echo no Node)." \
+		"Install them from https://nodejs.org." >&2; exit 1; }
 
 bench: native ## run every benchmark
 	@for benchmark in benchmarks/*.py; do \

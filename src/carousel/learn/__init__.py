@@ -15,6 +15,7 @@ from carousel.learn._deeper import (
     spectra,
 )
 from carousel.learn._explore import Curves, Exploration, explore
+from carousel.learn._exported import EXPORTED
 from carousel.learn._lesson import Lesson, LessonRequest, lesson
 from carousel.learn._matrix import Matrix, MatrixRequest, matrix
 from carousel.learn._power import Power, PowerRequest, power
@@ -23,6 +24,7 @@ from carousel.learn._request import Items, Range, Text, parse
 from carousel.learn._settings import Network, Settings, Unused
 
 __all__ = [
+    "EXPORTED",
     "PRESETS",
     "CellGradient",
     "CellRun",

@@ -6,7 +6,7 @@ The routes, the TypeScript types and the static export are made from this table.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from carousel.learn import (
@@ -51,8 +51,10 @@ class Endpoint:
     """One thing to ask for. ``run(request, proceed)`` gives the answer, a frozen dataclass."""
 
     request: type
-    run: Callable[[Any, Proceed], Any]
+    run: Callable[..., Any]
     result: type
+    of_model: bool = False  # run(request, proceed, model): of what `carousel check --web` measured
+    seconds: float = 10.0  # that it may compute; looked at whenever it proceeds
 
 
 ENDPOINTS: dict[str, Endpoint] = {
@@ -70,12 +72,15 @@ ENDPOINTS: dict[str, Endpoint] = {
 }
 
 
-def answer(name: str, body: object, proceed: Proceed = lambda: None) -> Any:
-    """The answer as plain data for JSON.
+def answer(name: str, body: object, proceed: Proceed = lambda: None, model: object = None) -> Any:
+    """The answer: a frozen dataclass, or bytes where the endpoint answers in binary.
 
     Raises:
         CarouselError: the request is not one that the endpoint takes.
         KeyError: there is no such endpoint.
     """
     endpoint = ENDPOINTS[name]
-    return asdict(endpoint.run(parse(endpoint.request, body), proceed))
+    request: Any = parse(endpoint.request, body)
+    if endpoint.of_model:
+        return endpoint.run(request, proceed, model)
+    return endpoint.run(request, proceed)
