@@ -9,7 +9,24 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from carousel.learn import Exploration, Settings, explore, parse
+from carousel.learn import (
+    Exploration,
+    ModelLayer,
+    ModelLayerRequest,
+    ModelMap,
+    ModelMapRequest,
+    ModelOverview,
+    ModelProducts,
+    ModelProductsRequest,
+    ModelRequest,
+    Settings,
+    explore,
+    model_layer,
+    model_map,
+    model_overview,
+    model_products,
+    parse,
+)
 
 __all__ = ["ENDPOINTS", "Endpoint", "answer"]
 
@@ -21,16 +38,21 @@ class Endpoint:
     """One thing to ask for. ``run(request, proceed)`` gives the answer, a frozen dataclass."""
 
     request: type
-    run: Callable[[Any, Proceed], Any]
+    run: Callable[..., Any]
     result: type
+    of_model: bool = False  # run(request, proceed, model): of what `carousel check --web` measured
 
 
 ENDPOINTS: dict[str, Endpoint] = {
     "explore": Endpoint(Settings, explore, Exploration),
+    "model": Endpoint(ModelRequest, model_overview, ModelOverview, of_model=True),
+    "model_layer": Endpoint(ModelLayerRequest, model_layer, ModelLayer, of_model=True),
+    "model_map": Endpoint(ModelMapRequest, model_map, ModelMap, of_model=True),
+    "model_products": Endpoint(ModelProductsRequest, model_products, ModelProducts, of_model=True),
 }
 
 
-def answer(name: str, body: object, proceed: Proceed = lambda: None) -> Any:
+def answer(name: str, body: object, proceed: Proceed = lambda: None, model: object = None) -> Any:
     """The answer as plain data for JSON.
 
     Raises:
@@ -38,4 +60,6 @@ def answer(name: str, body: object, proceed: Proceed = lambda: None) -> Any:
         KeyError: there is no such endpoint.
     """
     endpoint = ENDPOINTS[name]
-    return asdict(endpoint.run(parse(endpoint.request, body), proceed))
+    request = parse(endpoint.request, body)
+    more = (model,) if endpoint.of_model else ()
+    return asdict(endpoint.run(request, proceed, *more))

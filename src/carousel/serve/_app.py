@@ -28,11 +28,13 @@ PAGE = {
 LARGEST_BODY_BYTES = 64 * 1024
 
 
-def application(token: str, hosts: frozenset[str]) -> Guard:
-    """The whole application behind its guard."""
+def application(token: str, hosts: frozenset[str], model: object = None) -> Guard:
+    """The whole application behind its guard; ``model`` is what its endpoints answer from."""
     routes = [Route(path, page, methods=["GET"]) for path in PAGE]
     routes += [Route(f"/api/{name}", api, methods=["POST"]) for name in ENDPOINTS]
-    return Guard(Starlette(routes=routes), token, hosts)
+    app = Starlette(routes=routes)
+    app.state.model = model
+    return Guard(app, token, hosts)
 
 
 async def page(request: Request) -> Response:
@@ -51,7 +53,9 @@ async def api(request: Request) -> Response:
             return refused("The request is too large.", 413)
     name = request.url.path.removeprefix("/api/")
     try:
-        found = await run_in_threadpool(answer, name, json.loads(body or b"{}"))
+        found = await run_in_threadpool(
+            answer, name, json.loads(body or b"{}"), model=request.app.state.model
+        )
     except (CarouselError, ValueError) as error:
         return refused(str(error), 400)
     return JSONResponse(found)

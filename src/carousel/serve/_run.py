@@ -15,7 +15,14 @@ from carousel.serve._app import application
 __all__ = ["serve"]
 
 
-def serve(say: Callable[[str], None], port: int = 0, *, browser: bool = True, at: str = "") -> None:
+def serve(
+    say: Callable[[str], None],
+    port: int = 0,
+    *,
+    browser: bool = True,
+    at: str = "",
+    model: object = None,
+) -> None:
     """Serve the page on 127.0.0.1 until interrupted.
 
     Args:
@@ -23,6 +30,7 @@ def serve(say: Callable[[str], None], port: int = 0, *, browser: bool = True, at
         port: 0 for any that is free.
         browser: open it.
         at: the part of the page to open, such as "#/explorer".
+        model: what endpoints about a model of one's own answer from.
 
     Raises:
         CarouselError: the port is taken.
@@ -37,7 +45,9 @@ def serve(say: Callable[[str], None], port: int = 0, *, browser: bool = True, at
     port = listener.getsockname()[1]
     token = secrets.token_urlsafe(32)
     hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
-    config = uvicorn.Config(application(token, hosts), log_level="warning", server_header=False)
+    config = uvicorn.Config(
+        application(token, hosts, model), log_level="warning", server_header=False
+    )
     address = f"http://127.0.0.1:{port}/?token={token}{at}"
     say(address)
     if browser:
