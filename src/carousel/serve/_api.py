@@ -60,6 +60,6 @@ def answer(name: str, body: object, proceed: Proceed = lambda: None, model: obje
         KeyError: there is no such endpoint.
     """
     endpoint = ENDPOINTS[name]
-    request = parse(endpoint.request, body)
+    request: Any = parse(endpoint.request, body)
     more = (model,) if endpoint.of_model else ()
     return asdict(endpoint.run(request, proceed, *more))
