@@ -30,13 +30,18 @@ from carousel.serve import serve
 
 SIZES = [(1000, 1000), (250, 4000)]  # sequences, steps
 TIMES = 9
-READ_JSON = (
-    "text => { const from = performance.now(); JSON.parse(text); return performance.now() - from; }"
-)
-READ_BASE64 = """text => { const from = performance.now();
-    const found = atob(text), bytes = new Uint8Array(found.length);
+READ_JSON = "text => JSON.parse(text)"
+READ_BASE64 = """text => { const found = atob(text), bytes = new Uint8Array(found.length);
     for (let at = 0; at < found.length; at++) bytes[at] = found.charCodeAt(at);
-    new Float32Array(bytes.buffer); return performance.now() - from; }"""
+    return new Float32Array(bytes.buffer); }"""
+# The text goes to the browser once: that takes longer than all that is measured.
+CLOCK = """text => { const read = %s, found = [];
+    for (let at = 0; at < 5; at++) {
+        const from = performance.now();
+        read(text);
+        found.push(performance.now() - from);
+    }
+    return found.sort((a, b) => a - b)[2]; }"""
 
 
 def measured(sequences: int, steps: int) -> Flow:
@@ -95,7 +100,7 @@ def wire(page: Page, sequences: int, steps: int) -> None:
 
     for name, write, read in (("JSON", as_json, READ_JSON), ("base64", as_base64, READ_BASE64)):
         text = write()
-        reading = statistics.median(page.evaluate(read, text) for _ in range(TIMES))
+        reading = page.evaluate(CLOCK % read, text)
         print(
             f"{name}: {len(text) / 1e6:.1f} MB, written in {timed(write):.0f} ms, "
             f"read in {reading:.0f} ms"
