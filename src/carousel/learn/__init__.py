@@ -18,6 +18,21 @@ from carousel.learn._explore import Curves, Exploration, explore
 from carousel.learn._exported import EXPORTED
 from carousel.learn._lesson import Lesson, LessonRequest, lesson
 from carousel.learn._matrix import Matrix, MatrixRequest, matrix
+from carousel.learn._model import (
+    ModelCure,
+    ModelEntry,
+    ModelFinding,
+    ModelLayerRequest,
+    ModelOverview,
+    ModelPlace,
+    ModelRemedy,
+    ModelRequest,
+    ModelView,
+    model_overview,
+)
+from carousel.learn._model_layer import ModelBand, ModelGate, ModelLayer, ModelShare, model_layer
+from carousel.learn._model_map import ModelMap, ModelMapRequest, model_map
+from carousel.learn._model_products import ModelProducts, ModelProductsRequest, model_products
 from carousel.learn._power import Power, PowerRequest, power
 from carousel.learn._presets import PRESETS, Nothing, Preset, Presets, presets
 from carousel.learn._request import Items, Range, Text, parse
@@ -41,6 +56,23 @@ __all__ = [
     "LessonRequest",
     "Matrix",
     "MatrixRequest",
+    "ModelBand",
+    "ModelCure",
+    "ModelEntry",
+    "ModelFinding",
+    "ModelGate",
+    "ModelLayer",
+    "ModelLayerRequest",
+    "ModelMap",
+    "ModelMapRequest",
+    "ModelOverview",
+    "ModelPlace",
+    "ModelProducts",
+    "ModelProductsRequest",
+    "ModelRemedy",
+    "ModelRequest",
+    "ModelShare",
+    "ModelView",
     "Network",
     "Nothing",
     "Power",
@@ -61,6 +93,10 @@ __all__ = [
     "horizons",
     "lesson",
     "matrix",
+    "model_layer",
+    "model_map",
+    "model_overview",
+    "model_products",
     "parse",
     "power",
     "presets",

@@ -40,6 +40,24 @@ export interface MatrixRequest {
   readonly which: "first" | "second";
 }
 
+export interface ModelRequest {
+}
+
+export interface ModelLayerRequest {
+  readonly layer: string;
+}
+
+export interface ModelMapRequest {
+  readonly layer: string;
+  readonly quantity: "d_h" | "d_h_injected" | "d_c";
+}
+
+export interface ModelProductsRequest {
+  readonly layer: string;
+  readonly sequences: number;
+  readonly lag: number;
+}
+
 export interface PowerRequest {
   readonly factor: number;
   readonly steps: number;
@@ -277,6 +295,124 @@ export interface Matrix {
   readonly steps: readonly number[];
   readonly log10: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
   readonly own: number | null;
+}
+
+export interface ModelEntry {
+  readonly key: string;
+  readonly name: string;
+  readonly identity: string;
+  readonly horizon: string;
+  readonly severity: string;
+}
+
+export interface Measured {
+  readonly name: string;
+  readonly value: number | "infinite" | "minus infinite" | "nan";
+}
+
+export interface ModelPlace {
+  readonly layer: string;
+  readonly name: string;
+  readonly sentence: string;
+  readonly evidence: readonly Measured[];
+  readonly threshold: number | null;
+}
+
+export interface ModelCure {
+  readonly name: string;
+  readonly sentence: string;
+  readonly code: string;
+}
+
+export interface ModelRemedy {
+  readonly name: string;
+  readonly keeps_weights: boolean;
+  readonly cures: readonly ModelCure[];
+}
+
+export interface ModelFinding {
+  readonly rule: string;
+  readonly severity: string;
+  readonly source: string;
+  readonly places: readonly ModelPlace[];
+  readonly remedies: readonly ModelRemedy[];
+}
+
+export interface ModelOverview {
+  readonly target: string | null;
+  readonly said: string;
+  readonly lag: number | null;
+  readonly layers: readonly ModelEntry[];
+  readonly faults: readonly string[];
+  readonly remarks: readonly string[];
+  readonly findings: readonly ModelFinding[];
+}
+
+export interface ModelBand {
+  readonly quantity: string;
+  readonly median: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly low: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly high: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+}
+
+export interface ModelShare {
+  readonly name: string;
+  readonly share: readonly (number | null)[];
+}
+
+export interface ModelGate {
+  readonly name: string;
+  readonly lowest: number;
+  readonly highest: number;
+  readonly mean: readonly (number | null)[];
+  readonly low: readonly (number | null)[];
+  readonly high: readonly (number | null)[];
+  readonly saturated: number | null;
+}
+
+export interface ModelLayer {
+  readonly key: string;
+  readonly name: string;
+  readonly identity: string;
+  readonly horizon: string;
+  readonly course: string;
+  readonly certificate: string;
+  readonly certified: boolean;
+  readonly notes: readonly string[];
+  readonly direction: string;
+  readonly steps: number;
+  readonly batch: number;
+  readonly stride: number;
+  readonly boundaries: readonly number[];
+  readonly cuts: readonly number[];
+  readonly smallest_log10: number;
+  readonly bands: readonly ModelBand[];
+  readonly sampled: number;
+  readonly state: string;
+  readonly paths: readonly ModelShare[];
+  readonly gates: readonly ModelGate[];
+}
+
+export interface ModelMap {
+  readonly quantity: string;
+  readonly rows: number;
+  readonly columns: number;
+  readonly stride: number;
+  readonly steps: number;
+  readonly levels: string;
+  readonly categories: string;
+  readonly sentence: string;
+}
+
+export interface ModelProducts {
+  readonly sequences: readonly number[];
+  readonly norm: string;
+  readonly norms: ModelBand;
+  readonly carousel: ModelBand | null;
+  readonly smallest_log10: number;
+  readonly lag: number;
+  readonly values: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly sentence: string;
 }
 
 export interface Power {
@@ -1101,6 +1237,57 @@ export const MATRIX_REQUEST_DEFAULTS: MatrixRequest = {
   "which": "first"
 };
 
+export const MODEL_REQUEST_FIELDS = {} as const satisfies Fields;
+
+export const MODEL_REQUEST_DEFAULTS: ModelRequest = {};
+
+export const MODEL_LAYER_REQUEST_FIELDS = {
+  "layer": {
+    "kind": "text",
+    "most": 300,
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const MODEL_MAP_REQUEST_FIELDS = {
+  "layer": {
+    "kind": "text",
+    "most": 300,
+    "optional": false
+  },
+  "quantity": {
+    "kind": "choice",
+    "choices": [
+      "d_h",
+      "d_h_injected",
+      "d_c"
+    ],
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const MODEL_PRODUCTS_REQUEST_FIELDS = {
+  "layer": {
+    "kind": "text",
+    "most": 300,
+    "optional": false
+  },
+  "sequences": {
+    "kind": "int",
+    "low": 1,
+    "high": 32,
+    "step": 1,
+    "optional": false
+  },
+  "lag": {
+    "kind": "int",
+    "low": 1,
+    "high": 10000,
+    "step": 1,
+    "optional": false
+  }
+} as const satisfies Fields;
+
 export const POWER_REQUEST_FIELDS = {
   "factor": {
     "kind": "float",
@@ -1138,6 +1325,10 @@ export interface Endpoints {
   horizons: { request: Settings; result: Horizons };
   lesson: { request: LessonRequest; result: Lesson };
   matrix: { request: MatrixRequest; result: Matrix };
+  model: { request: ModelRequest; result: ModelOverview };
+  model_layer: { request: ModelLayerRequest; result: ModelLayer };
+  model_map: { request: ModelMapRequest; result: ModelMap };
+  model_products: { request: ModelProductsRequest; result: ModelProducts };
   power: { request: PowerRequest; result: Power };
   presets: { request: Nothing; result: Presets };
   products: { request: Settings; result: Products };

@@ -22,7 +22,7 @@ from carousel.diagnosis._numbers import share
 from carousel.diagnosis._subject import Subject
 from carousel.flow import LayerFlow
 
-__all__ = ["saturated"]
+__all__ = ["END", "lower_end", "saturated"]
 
 END = 0.01  # of the range: beyond it the slope is a 25th of its greatest, for tanh a 50th
 NEARLY_ALWAYS = 0.95  # of the steps: the rest is a spike now and then
@@ -52,7 +52,7 @@ def saturated(subject: Subject) -> Iterator[Finding]:
         if not bool(layer.h[valid].isfinite().all()):
             continue
         for gate, activation in layer.gates.items():
-            lowest = _lowest(layer, gate)
+            lowest = lower_end(layer, gate)
             if lowest is None:
                 continue
             values = activation[valid]
@@ -64,7 +64,7 @@ def saturated(subject: Subject) -> Iterator[Finding]:
                     yield _finding(layer, gate, word, units, _steps_share(values, lowest, units))
 
 
-def _lowest(layer: LayerFlow, gate: str) -> float | None:
+def lower_end(layer: LayerFlow, gate: str) -> float | None:
     """The lower end of a gate's range, 0 or -1, the upper being 1; None for one without ends."""
     if gate in "ifo" or gate in ("r", "z"):
         return 0.0
