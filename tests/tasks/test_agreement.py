@@ -33,7 +33,9 @@ VERB_PLURAL = {
 }
 
 
-def made(distance: int, attractors: int, seed: int, plural: bool | None = None) -> AgreementSentence:
+def made(
+    distance: int, attractors: int, seed: int, plural: bool | None = None
+) -> AgreementSentence:
     return Agreement(distance, attractors).sentence(random.Random(seed), plural)
 
 
@@ -167,7 +169,7 @@ def test_the_seeds_example() -> None:
     assert str(sentence) == (
         "The cat, which my sister bought yesterday from the lost shelters, sits."
     )
-    assert read_sentence("the cat sits".split()).distance == 1
+    assert read_sentence(["the", "cat", "sits"]).distance == 1
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,9 @@ class Place(NamedTuple):
     comma: Literal["", "open", "closed"] = ""
 
 
+BEGINNING = Place()
+
+
 @cache
 def edges(place: Place) -> tuple[tuple[str, Place], ...]:
     """Which categories of words may come next, and where they lead."""
@@ -303,7 +306,7 @@ class Reading:
     """How far a sentence was read: the automaton's place, numbers and positions."""
 
     words: tuple[str, ...] = ()
-    place: Place = Place()
+    place: Place = BEGINNING
     subject: int = -1
     nouns: tuple[int, ...] = ()  # after the subject
     head_plural: bool = False
@@ -334,11 +337,14 @@ class Reading:
         Raises:
             CarouselError: it cannot stand there.
         """
-        for category, to in edges(self.place):
-            if word in words_of(category, self.number_for(category)):
-                break
-        else:
+        found = [
+            (category, to)
+            for category, to in edges(self.place)
+            if word in words_of(category, self.number_for(category))
+        ]
+        if not found:
             raise CarouselError(self.refusal(word))
+        category, to = found[0]  # no word belongs to two categories that may stand at one place
         read = replace(self, words=(*self.words, word), place=to)
         if category not in NOUNS:
             return read
@@ -391,7 +397,7 @@ def words_of(category: str, plural: bool | None) -> tuple[str, ...]:
     """The words of a category, of one number or of both."""
     if category in CATEGORIES:
         return CATEGORIES[category]
-    name = "intransitive" if category == "main verb" else category.split(" ")[0]
+    name = "intransitive" if category == "main verb" else category.split(" ", maxsplit=1)[0]
     numbers = (0, 1) if plural is None else (int(plural),)
     return tuple(pair[number] for pair in FORMS[name] for number in numbers)
 
