@@ -9,7 +9,21 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from carousel.learn import Exploration, Settings, explore, parse
+from carousel.learn import (
+    AccuracySpec,
+    AccuracyTable,
+    Beginning,
+    Continuation,
+    Exploration,
+    SentenceAnswer,
+    SentenceSpec,
+    Settings,
+    agreement_accuracy,
+    ask_sentence,
+    continue_sentence,
+    explore,
+    parse,
+)
 
 __all__ = ["ENDPOINTS", "Endpoint", "answer"]
 
@@ -27,6 +41,9 @@ class Endpoint:
 
 ENDPOINTS: dict[str, Endpoint] = {
     "explore": Endpoint(Settings, explore, Exploration),
+    "sentence": Endpoint(SentenceSpec, ask_sentence, SentenceAnswer),
+    "continue": Endpoint(Beginning, continue_sentence, Continuation),
+    "agreement": Endpoint(AccuracySpec, agreement_accuracy, AccuracyTable),
 }
 
 

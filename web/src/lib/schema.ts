@@ -17,6 +17,23 @@ export interface Settings {
   readonly seed: number;
 }
 
+export interface SentenceSpec {
+  readonly distance: number;
+  readonly attractors: number;
+  readonly number: "singular" | "plural";
+  readonly seed: number;
+  readonly budget: "short" | "long";
+  readonly own: string;
+}
+
+export interface Beginning {
+  readonly text: string;
+}
+
+export interface AccuracySpec {
+  readonly budget: "short" | "long";
+}
+
 export interface Curves {
   readonly d_h: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
   readonly d_c: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
@@ -27,6 +44,94 @@ export interface Curves {
 export interface Exploration {
   readonly first: Curves;
   readonly second: Curves;
+}
+
+export interface SentenceWord {
+  readonly text: string;
+  readonly role: "" | "subject" | "verb" | "attractor";
+}
+
+export interface Guess {
+  readonly word: string;
+  readonly probability: number;
+}
+
+export interface Prediction {
+  readonly cell: "rnn" | "lstm";
+  readonly preferred: string;
+  readonly right: boolean;
+  readonly share: number;
+  readonly right_logit: number;
+  readonly wrong_logit: number;
+  readonly guesses: readonly Guess[];
+  readonly d_h: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly d_word: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly horizon: string;
+}
+
+export interface SentenceAnswer {
+  readonly words: readonly SentenceWord[];
+  readonly text: string;
+  readonly distance: number;
+  readonly right_form: string;
+  readonly wrong_form: string;
+  readonly predictions: readonly Prediction[];
+  readonly smallest_log10: number;
+}
+
+export interface WordGroup {
+  readonly category: string;
+  readonly words: readonly string[];
+}
+
+export interface Continuation {
+  readonly text: string;
+  readonly groups: readonly WordGroup[];
+  readonly finished: boolean;
+  readonly error: string;
+}
+
+export interface Share {
+  readonly hits: number;
+  readonly count: number;
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+export interface CurvePoint {
+  readonly step: number;
+  readonly value: number;
+}
+
+export interface CellAccuracy {
+  readonly cell: "rnn" | "lstm";
+  readonly parameters: number;
+  readonly learning_rate: number;
+  readonly within: Share;
+  readonly beyond: Share;
+  readonly others_within: readonly number[];
+  readonly others_beyond: readonly number[];
+  readonly by_distance: readonly Share[];
+  readonly by_attractors: readonly Share[];
+  readonly by_attractors_beyond: readonly Share[];
+  readonly curve: readonly CurvePoint[];
+}
+
+export interface TrainingBudget {
+  readonly name: "short" | "long";
+  readonly steps: number;
+}
+
+export interface AccuracyTable {
+  readonly cells: readonly CellAccuracy[];
+  readonly steps: number;
+  readonly budgets: readonly TrainingBudget[];
+  readonly batch: number;
+  readonly learning_rates: readonly number[];
+  readonly trained_to: number;
+  readonly tested_to: number;
+  readonly attractors_from: number;
 }
 
 export type FieldKind =
@@ -247,6 +352,90 @@ export const SETTINGS_DEFAULTS: Settings = {
   "seed": 0
 };
 
+export const SENTENCE_SPEC_FIELDS = {
+  "distance": {
+    "kind": "int",
+    "low": 1,
+    "high": 100,
+    "step": 1,
+    "optional": false
+  },
+  "attractors": {
+    "kind": "int",
+    "low": 0,
+    "high": 6,
+    "step": 1,
+    "optional": false
+  },
+  "number": {
+    "kind": "choice",
+    "choices": [
+      "singular",
+      "plural"
+    ],
+    "optional": false
+  },
+  "seed": {
+    "kind": "int",
+    "low": 0,
+    "high": 9999,
+    "step": 1,
+    "optional": false
+  },
+  "budget": {
+    "kind": "choice",
+    "choices": [
+      "short",
+      "long"
+    ],
+    "optional": false
+  },
+  "own": {
+    "kind": "text",
+    "most": 1200,
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const SENTENCE_SPEC_DEFAULTS: SentenceSpec = {
+  "distance": 12,
+  "attractors": 2,
+  "number": "singular",
+  "seed": 0,
+  "budget": "short",
+  "own": ""
+};
+
+export const BEGINNING_FIELDS = {
+  "text": {
+    "kind": "text",
+    "most": 1200,
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const BEGINNING_DEFAULTS: Beginning = {
+  "text": ""
+};
+
+export const ACCURACY_SPEC_FIELDS = {
+  "budget": {
+    "kind": "choice",
+    "choices": [
+      "short",
+      "long"
+    ],
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const ACCURACY_SPEC_DEFAULTS: AccuracySpec = {
+  "budget": "short"
+};
+
 export interface Endpoints {
   explore: { request: Settings; result: Exploration };
+  sentence: { request: SentenceSpec; result: SentenceAnswer };
+  continue: { request: Beginning; result: Continuation };
+  agreement: { request: AccuracySpec; result: AccuracyTable };
 }
