@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from carousel.learn import (
+    AccuracySpec,
+    AccuracyTable,
+    Beginning,
     CellRun,
     CellSettings,
     Code,
     CodeRequest,
+    Continuation,
     Exploration,
     Horizons,
     Lesson,
@@ -33,9 +37,14 @@ from carousel.learn import (
     PowerRequest,
     Presets,
     Products,
+    SentenceAnswer,
+    SentenceSpec,
     Settings,
     Spectra,
+    agreement_accuracy,
+    ask_sentence,
     code,
+    continue_sentence,
     explore,
     horizons,
     lesson,
@@ -70,8 +79,10 @@ class Endpoint:
 
 
 ENDPOINTS: dict[str, Endpoint] = {
+    "agreement": Endpoint(AccuracySpec, agreement_accuracy, AccuracyTable),
     "cell": Endpoint(CellSettings, run_cell, CellRun),
     "code": Endpoint(CodeRequest, code, Code),
+    "continue": Endpoint(Beginning, continue_sentence, Continuation),
     "explore": Endpoint(Settings, explore, Exploration),
     "horizons": Endpoint(Settings, horizons, Horizons),
     "lesson": Endpoint(LessonRequest, lesson, Lesson),
@@ -86,6 +97,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "presets": Endpoint(Nothing, presets, Presets),
     "products": Endpoint(Settings, products, Products),
     "quiz": Endpoint(BankRequest, lambda _request, _proceed: bank(), Bank),
+    "sentence": Endpoint(SentenceSpec, ask_sentence, SentenceAnswer),
     "spectra": Endpoint(Settings, spectra, Spectra),
 }
 

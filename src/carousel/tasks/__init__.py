@@ -1,6 +1,14 @@
 """What a recurrent network learns from: data sets, and long-range tasks that are made anew."""
 
 from carousel.tasks._adding import Adding
+from carousel.tasks._agreement import (
+    VOCABULARY,
+    Agreement,
+    AgreementSentence,
+    next_words,
+    other_number,
+    read_sentence,
+)
 from carousel.tasks._data import Metric, SequenceData
 from carousel.tasks._delayed_recall import DelayedRecall
 from carousel.tasks._digits import digits
@@ -12,7 +20,10 @@ from carousel.tasks._text import text
 __all__ = [
     "DATASETS",
     "TASKS",
+    "VOCABULARY",
     "Adding",
+    "Agreement",
+    "AgreementSentence",
     "DelayedRecall",
     "LongRangeTask",
     "Metric",
@@ -22,5 +33,8 @@ __all__ = [
     "digits",
     "load",
     "long_range",
+    "next_words",
+    "other_number",
+    "read_sentence",
     "text",
 ]

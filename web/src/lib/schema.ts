@@ -1,5 +1,9 @@
 // Written by `make web` from the dataclasses in Python: change those.
 
+export interface AccuracySpec {
+  readonly budget: "short" | "long";
+}
+
 export interface Network {
   readonly cell: "rnn-tanh" | "rnn-relu" | "lstm" | "lstm-1997" | "lstm-peephole" | "gru";
   readonly hidden: number;
@@ -30,6 +34,10 @@ export interface Settings {
 export interface CodeRequest {
   readonly settings: Settings;
   readonly figure: "gradients" | "products" | "spectra" | "itemised";
+}
+
+export interface Beginning {
+  readonly text: string;
 }
 
 export interface LessonRequest {
@@ -69,6 +77,58 @@ export interface Nothing {
 export interface BankRequest {
 }
 
+export interface SentenceSpec {
+  readonly distance: number;
+  readonly attractors: number;
+  readonly number: "singular" | "plural";
+  readonly seed: number;
+  readonly budget: "short" | "long";
+  readonly own: string;
+}
+
+export interface Share {
+  readonly hits: number;
+  readonly count: number;
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+export interface CurvePoint {
+  readonly step: number;
+  readonly value: number;
+}
+
+export interface CellAccuracy {
+  readonly cell: "rnn" | "lstm";
+  readonly parameters: number;
+  readonly learning_rate: number;
+  readonly within: Share;
+  readonly beyond: Share;
+  readonly others_within: readonly number[];
+  readonly others_beyond: readonly number[];
+  readonly by_distance: readonly Share[];
+  readonly by_attractors: readonly Share[];
+  readonly by_attractors_beyond: readonly Share[];
+  readonly curve: readonly CurvePoint[];
+}
+
+export interface TrainingBudget {
+  readonly name: "short" | "long";
+  readonly steps: number;
+}
+
+export interface AccuracyTable {
+  readonly cells: readonly CellAccuracy[];
+  readonly steps: number;
+  readonly budgets: readonly TrainingBudget[];
+  readonly batch: number;
+  readonly learning_rates: readonly number[];
+  readonly trained_to: number;
+  readonly tested_to: number;
+  readonly attractors_from: number;
+}
+
 export interface CellValues {
   readonly name: string;
   readonly of_unit: readonly (number | "infinite" | "minus infinite" | "nan")[];
@@ -94,6 +154,18 @@ export interface CellRun {
 
 export interface Code {
   readonly text: string;
+}
+
+export interface WordGroup {
+  readonly category: string;
+  readonly words: readonly string[];
+}
+
+export interface Continuation {
+  readonly text: string;
+  readonly groups: readonly WordGroup[];
+  readonly finished: boolean;
+  readonly error: string;
 }
 
 export interface Unused {
@@ -478,6 +550,39 @@ export interface Bank {
   readonly pass_percent: number;
 }
 
+export interface SentenceWord {
+  readonly text: string;
+  readonly role: "" | "subject" | "verb" | "attractor";
+}
+
+export interface Guess {
+  readonly word: string;
+  readonly probability: number;
+}
+
+export interface Prediction {
+  readonly cell: "rnn" | "lstm";
+  readonly preferred: string;
+  readonly right: boolean;
+  readonly share: number;
+  readonly right_logit: number;
+  readonly wrong_logit: number;
+  readonly guesses: readonly Guess[];
+  readonly d_h: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly d_word: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
+  readonly horizon: string;
+}
+
+export interface SentenceAnswer {
+  readonly words: readonly SentenceWord[];
+  readonly text: string;
+  readonly distance: number;
+  readonly right_form: string;
+  readonly wrong_form: string;
+  readonly predictions: readonly Prediction[];
+  readonly smallest_log10: number;
+}
+
 export interface SpectrumOf {
   readonly name: string;
   readonly sentence: string;
@@ -498,6 +603,21 @@ export type FieldKind =
   | { kind: "list"; least: number; most: number; of: FieldKind; optional: boolean }
   | { kind: "group"; fields: Fields; optional: boolean };
 export type Fields = Readonly<Record<string, FieldKind>>;
+
+export const ACCURACY_SPEC_FIELDS = {
+  "budget": {
+    "kind": "choice",
+    "choices": [
+      "short",
+      "long"
+    ],
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const ACCURACY_SPEC_DEFAULTS: AccuracySpec = {
+  "budget": "short"
+};
 
 export const NETWORK_FIELDS = {
   "cell": {
@@ -1043,6 +1163,18 @@ export const CODE_REQUEST_DEFAULTS: CodeRequest = {
   "figure": "gradients"
 };
 
+export const BEGINNING_FIELDS = {
+  "text": {
+    "kind": "text",
+    "most": 1200,
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const BEGINNING_DEFAULTS: Beginning = {
+  "text": ""
+};
+
 export const LESSON_REQUEST_FIELDS = {} as const satisfies Fields;
 
 export const LESSON_REQUEST_DEFAULTS: LessonRequest = {};
@@ -1318,9 +1450,65 @@ export const BANK_REQUEST_FIELDS = {} as const satisfies Fields;
 
 export const BANK_REQUEST_DEFAULTS: BankRequest = {};
 
+export const SENTENCE_SPEC_FIELDS = {
+  "distance": {
+    "kind": "int",
+    "low": 1,
+    "high": 100,
+    "step": 1,
+    "optional": false
+  },
+  "attractors": {
+    "kind": "int",
+    "low": 0,
+    "high": 6,
+    "step": 1,
+    "optional": false
+  },
+  "number": {
+    "kind": "choice",
+    "choices": [
+      "singular",
+      "plural"
+    ],
+    "optional": false
+  },
+  "seed": {
+    "kind": "int",
+    "low": 0,
+    "high": 9999,
+    "step": 1,
+    "optional": false
+  },
+  "budget": {
+    "kind": "choice",
+    "choices": [
+      "short",
+      "long"
+    ],
+    "optional": false
+  },
+  "own": {
+    "kind": "text",
+    "most": 1200,
+    "optional": false
+  }
+} as const satisfies Fields;
+
+export const SENTENCE_SPEC_DEFAULTS: SentenceSpec = {
+  "distance": 12,
+  "attractors": 2,
+  "number": "singular",
+  "seed": 0,
+  "budget": "short",
+  "own": ""
+};
+
 export interface Endpoints {
+  agreement: { request: AccuracySpec; result: AccuracyTable };
   cell: { request: CellSettings; result: CellRun };
   code: { request: CodeRequest; result: Code };
+  continue: { request: Beginning; result: Continuation };
   explore: { request: Settings; result: Exploration };
   horizons: { request: Settings; result: Horizons };
   lesson: { request: LessonRequest; result: Lesson };
@@ -1333,5 +1521,6 @@ export interface Endpoints {
   presets: { request: Nothing; result: Presets };
   products: { request: Settings; result: Products };
   quiz: { request: BankRequest; result: Bank };
+  sentence: { request: SentenceSpec; result: SentenceAnswer };
   spectra: { request: Settings; result: Spectra };
 }
