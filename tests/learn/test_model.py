@@ -21,6 +21,7 @@ from carousel.flow import Category, Flow
 from carousel.learn import ModelView, _model_layer, _model_map, _model_products
 from carousel.report import Report, tally
 from carousel.serve._api import answer
+from carousel.serve._json import encoded
 
 
 def measured(model: nn.Module, x: Tensor, loss: Callable[[Any], Tensor]) -> Flow:
@@ -36,7 +37,7 @@ def viewed(flow: Flow, lag: int | None = None) -> ModelView:
 def asked(name: str, view: ModelView | None, **request: object) -> Any:
     """What goes over the wire: strict JSON, and back."""
     found = answer(name, request, model=view)
-    return json.loads(json.dumps(found, allow_nan=False))
+    return json.loads(encoded(found))
 
 
 class Stack(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
+
 import pytest
 
 from carousel.serve import _guard
@@ -27,10 +29,21 @@ def test_all_routes_are_known() -> None:
     assert set(PLACES) == set(PAGE) | {f"/api/{name}" for name in ENDPOINTS}
 
 
+# Endpoints that an empty request does not suffice for: they are reached, and say what is missing.
+ASKING_MORE = {
+    f"/api/{name}"
+    for name, endpoint in ENDPOINTS.items()
+    if any(
+        one.default is MISSING and one.default_factory is MISSING
+        for one in fields(endpoint.request)
+    )
+}
+
+
 @pytest.mark.parametrize("path", PLACES)
 def test_who_has_the_cookie_is_answered(server: Served, cookie: str, path: str) -> None:
     answer = knock(server, path, as_page(cookie))
-    assert answer.status == 200
+    assert answer.status == (400 if path in ASKING_MORE else 200)
     assert len(answer.body) == int(answer.headers["content-length"]) > 0
 
 
@@ -116,7 +129,7 @@ def test_the_right_token_is_taken_at_the_door_only(server: Served, path: str) ->
 def test_wrong_methods(server: Served, cookie: str, path: str, method: str) -> None:
     answer = knock(server, path, as_page(cookie), method)
     if method in ROUTES[path]:
-        assert answer.status == 200
+        assert answer.status == (400 if path in ASKING_MORE else 200)
     else:
         assert answer.status == 405
         assert answer.headers["allow"] == ", ".join(ROUTES[path])
@@ -194,7 +207,10 @@ def test_no_other_path_leads_anywhere(server: Served, cookie: str, path: str, me
 def test_malformed_headers(server: Served, cookie: str, lines: list[str]) -> None:
     told = [line.format(host=server.host) for line in lines]
     request = "\r\n".join(["GET /app.js HTTP/1.1", *told, f"Cookie: {cookie}", "", ""])
-    found = server.raw(request.encode(), b"abc")
+    try:
+        found = server.raw(request.encode(), b"abc")
+    except ConnectionError:  # refused and closed before all of it was read
+        return
     assert found.split(b" ")[1] in (b"400", b"421")
     assert b"carousel" not in found.lower()
 
