@@ -218,7 +218,7 @@ SICK = (
         MEMORY | rules("saturated", "dead-relu", "stacked-orthogonal"),
         plant=faults.infinite_weight,
     ),
-    Fault("chunks, detached", EVERY, rules("carry"), rules("truncation"), reader="detached"),
+    Fault("chunks, detached", EVERY, rules("truncation"), rules("carry"), reader="detached"),
     Fault(
         "chunks, state dropped",
         EVERY,

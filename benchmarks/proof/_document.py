@@ -331,7 +331,12 @@ def cured(rows: Sequence[Row], recipe: Recipe) -> list[str]:
         "|---|---|",
         *(f"| {name} | {found} |" for name, found in counts.items()),
     ]
-    verdict = verdict_on(counts["cured, of those not well without"], len(kept), len(harmed))
+    verdict = verdict_on(
+        counts["cured, of those not well without"],
+        counts["well with what `fix` left, of all sick"],
+        len(kept),
+        len(harmed),
+    )
     won = sum(row["learnt_after"] and not row["learnt_before"] for row in sick)
     lost = sum(row["learnt_before"] and not row["learnt_after"] for row in sick)
     pairs = f"Learnt with the remedy only: {won}; without it only: {lost}."
@@ -339,7 +344,7 @@ def cured(rows: Sequence[Row], recipe: Recipe) -> list[str]:
         "## Do the remedies cure?",
         intro,
         "\n".join(table),
-        f"{pairs} {verdict}",
+        paragraph(f"{pairs} {verdict}"),
         "### Where they do not",
         "**Not cured**:",
         cure_lines([row for row in sick if not row["cured"]]),
@@ -353,13 +358,16 @@ def reached(row: Row, when: str) -> bool:
     return abs(row[f"log10_at_lag_{when}"]) <= REACHED
 
 
-def verdict_on(cure: Interval, kept: int, harmed: int) -> str:
+def verdict_on(strict: Interval, whole: Interval, kept: int, harmed: int) -> str:
     """Both aims; of nothing there is nothing to say."""
-    if not cure.count or not kept:
+    if not strict.count or not kept:
         return "Too few cases to say anything of the aims."
-    met = "is met" if cure.value >= TARGETS["cure"] else "is missed"
-    unharmed = "is missed" if harmed else "is met"
-    return f"The aim of {TARGETS['cure']} cured {met}; that of none made worse {unharmed}."
+    met = {True: "is met", False: "is missed"}
+    return (
+        f"The aim of {TARGETS['cure']} {met[whole.value >= TARGETS['cure']]} of all sick models, "
+        f"and {met[strict.value >= TARGETS['cure']]} of those that are not well without; that of "
+        f"none made worse {met[not harmed]}."
+    )
 
 
 def cure_lines(rows: Sequence[Row]) -> str:

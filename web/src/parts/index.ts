@@ -1,4 +1,5 @@
 import type { Component } from "svelte";
+import { exported } from "../lib/api";
 import Cell from "./Cell.svelte";
 import Explorer from "./Explorer.svelte";
 import Lesson from "./Lesson.svelte";
@@ -20,5 +21,5 @@ export const PARTS: readonly Part[] = [
   { path: "cell", name: "Cell", view: Cell },
   { path: "sentences", name: "Sentences", view: Sentences },
   { path: "quiz", name: "Quiz", view: Quiz },
-  { path: "model", name: "Your model", view: Model },
+  { path: "model", name: "Your model", view: Model, hidden: exported },
 ];
