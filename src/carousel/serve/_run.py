@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterable
 
 import torch
 import uvicorn
+from starlette.responses import Response
 
 from carousel._errors import CarouselError
+from carousel.learn import LessonRequest, lesson
+from carousel.serve._api import ENDPOINTS
 from carousel.serve._app import application
 from carousel.serve._connection import Impatient
 from carousel.serve._guard import Guard
-from carousel.serve._work import Desk
+from carousel.serve._work import Desk, Job
 
 __all__ = ["serve"]
 
@@ -63,6 +66,8 @@ def serve(
         port = listener.getsockname()[1]
         hosts = {f"{name}:{port}" for name in called} | {name for name in called if port == HTTP}
         desk = Desk()
+        if model is None:
+            begin_with_the_lesson(desk)
         guard = application(secrets.token_urlsafe(32), frozenset(hosts), model, desk)
         base = f"http://{called[0]}:{port}/?token="
         say(f"{base}{guard.token}{at}")
@@ -76,6 +81,16 @@ def serve(
         finally:
             torch.set_num_threads(threads)
             desk.close()
+
+
+def begin_with_the_lesson(desk: Desk) -> None:
+    """Measure its networks, which takes seconds, while the browser is on its way."""
+
+    def run(proceed: Callable[[], None]) -> Response:
+        lesson(LessonRequest(), proceed)
+        return Response()
+
+    desk.submit(Job("", "lesson", run, ENDPOINTS["lesson"].seconds))
 
 
 class Server(uvicorn.Server):
