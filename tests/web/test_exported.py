@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from carousel.learn import Network, Settings, explore
+from carousel.learn import Network, Nothing, PowerRequest, Settings, explore
 from carousel.serve import export
 from carousel.serve._export import canonical, number
 
@@ -20,7 +20,17 @@ SMALL = Settings(Network("gru", hidden=5, gain=0.5), Network(hidden=3, forget_bi
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("page") / "the lesson"
-    export(where, [("explore", Settings()), ("explore", SMALL)])
+    asked = ("explore", "horizons")  # what the first figure of the explorer needs
+    requests = [(name, one) for name in asked for one in (Settings(), SMALL)]
+    export(where, [*requests, ("presets", Nothing()), ("power", PowerRequest())])
+    return where
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As the command writes it."""
+    where = tmp_path_factory.mktemp("page") / "whole"
+    export(where)
     return where
 
 
@@ -52,6 +62,26 @@ def test_every_part_opens(page: Page, folder: Path, part: str) -> None:
     page.goto(address(folder, part))
     page.locator("main h1").wait_for()
     page.wait_for_timeout(300)
+
+
+@pytest.mark.parametrize("part", PARTS[:-1])
+def test_every_part_is_whole(page: Page, whole: Path, part: str) -> None:
+    page.goto(address(whole, part))
+    page.locator("main :is(svg, button)").first.wait_for()
+    page.wait_for_timeout(500)
+    assert page.locator("[role=alert]").count() == 0
+    assert "without a server" not in page.locator("main").inner_text()
+    assert page.locator("header nav a").count() == len(PARTS) - 1  # no model without a server
+
+
+def test_presets_and_links_of_the_quiz_are_there(page: Page, whole: Path) -> None:
+    page.goto(address(whole, "explorer"))
+    links = page.locator("main a[href^='#/explorer?']")
+    links.first.wait_for()
+    for at in range(links.count()):
+        links.nth(at).click()
+        page.wait_for_timeout(100)
+        assert "without a server" not in page.locator("main").inner_text()
 
 
 def test_what_was_computed_is_drawn(page: Page, folder: Path) -> None:
