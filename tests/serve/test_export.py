@@ -43,8 +43,9 @@ def test_the_folder(tmp_path: Path) -> None:
     assert told == [1, 2]
     found = answers(folder)
     assert next(iter(found)) == (
-        'explore {"first":{"cell":"lstm","forget_bias":null,"gain":1,"hidden":3,"init":"default"},'
-        '"loss":"last","second":{"cell":"lstm","forget_bias":null,"gain":0.1,"hidden":2,'
+        'explore {"first":{"cell":"lstm","forget_bias":null,'
+        '"gain":1,"gradient":"full","hidden":3,"init":"default"},'
+        '"loss":"last","second":{"cell":"lstm","forget_bias":null,"gain":0.1,"gradient":"full","hidden":2,'
         '"init":"default"},"seed":0,"signal":"noise","steps":5}'
     )
     small = {"first": {"hidden": 3}, "second": {"hidden": 2, "gain": 0.1}, "steps": 5}
