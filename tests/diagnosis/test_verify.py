@@ -577,3 +577,47 @@ def test_a_copy_of_the_model_is_trained_and_not_its_twin() -> None:
     carousel.verify(model, ForgetBias("", -9.0), train_step, steps=2)
     for one, other in zip(model.parameters(), twin.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_gradients_and_mode_of_the_model_itself_are_put_back() -> None:
+    """A step that holds the model as well as its copy may clear and fill gradients there."""
+    model = adder()
+    x, y = batch(torch.Generator().manual_seed(3))
+    loss_fn(model(x), y).backward()
+    gradients = [(parameter.grad, parameter.grad.clone()) for parameter in model.parameters()]
+
+    def meddling(copy: nn.Module) -> Callable[[], Tensor]:
+        step = train_step(copy)
+
+        def meddle() -> Tensor:
+            model.eval()
+            for parameter in model.parameters():
+                parameter.grad.zero_()
+            model.head.weight.grad = torch.ones_like(model.head.weight)
+            return step()
+
+        return meddle
+
+    carousel.verify(model, ForgetBias("", 2.0), meddling, steps=4)
+    assert all(module.training for module in model.modules())
+    for parameter, (gradient, numbers) in zip(model.parameters(), gradients, strict=True):
+        assert parameter.grad is gradient
+        assert torch.equal(parameter.grad, numbers)
+
+
+def test_buffers_of_the_model_itself_are_put_back() -> None:
+    model = adder()
+    model.register_buffer("seen", torch.zeros(3))
+
+    def counting(copy: nn.Module) -> Callable[[], Tensor]:
+        step = train_step(copy)
+
+        def count() -> Tensor:
+            model.seen += 1
+            return step()
+
+        return count
+
+    with pytest.raises(CarouselError, match="trained the model itself"):
+        carousel.verify(model, ForgetBias("", 2.0), counting, steps=4)
+    assert torch.equal(model.seen, torch.zeros(3))
