@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -98,7 +99,12 @@ def test_no_mark_of_the_bank_is_printed() -> None:
 def test_a_terminal_is_asked_and_may_interrupt() -> None:
     ours, theirs = pty.openpty()
     running = subprocess.Popen(
-        [*COMMAND, "--seed", "1"], stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True
+        [*COMMAND, "--seed", "1"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        # What runs in the background of a shell ignores Ctrl-C, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads
     )
     os.close(theirs)
     try:
@@ -120,6 +126,7 @@ def read_until(terminal: int, text: str, most_s: float = 60) -> str:
     """What the terminal shows until the text has come."""
     seen, end = "", time.monotonic() + most_s
     while text not in seen and time.monotonic() < end:
-        seen += os.read(terminal, 4096).decode(errors="replace")
+        if select.select([terminal], [], [], 1.0)[0]:
+            seen += os.read(terminal, 4096).decode(errors="replace")
     assert text in seen
     return seen
