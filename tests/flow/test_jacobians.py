@@ -153,6 +153,8 @@ class TestHorizon:
         horizon = layer_of(rnn_of(torch.eye(3, dtype=FLOAT64)), 60).horizon()
         assert horizon.kind == "level"
         assert horizon.steps is None
+        assert "does not decay" in str(horizon)
+        assert "inf" not in str(horizon)
 
     def test_too_short(self) -> None:
         for steps in (1, 2, 5):

@@ -222,11 +222,13 @@ def _growing(h: Horizon) -> str:
 
 
 def _level(h: Horizon) -> str:
-    low = -1 / h.rate_interval[0] if h.rate_interval[0] < 0 else math.inf
+    low, high = h.rate_interval
+    measured = f"(rate {h.rate:+.2g} per step, 95 % interval {low:+.2g} to {high:+.2g})"
+    if low >= 0:
+        return f"Over {h.lags} steps what one step's loss sends back does not decay {measured}."
     return (
         f"Over {h.lags} steps the decay of what one step's loss sends back cannot be told from "
-        f"none: horizon longer than {low:.3g} steps (rate {h.rate:+.2g} per step, 95 % interval "
-        f"{h.rate_interval[0]:+.2g} to {h.rate_interval[1]:+.2g})."
+        f"none: horizon longer than {-1 / low:.3g} steps {measured}."
     )
 
 

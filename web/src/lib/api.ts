@@ -36,7 +36,7 @@ export async function ask<Name extends keyof Endpoints>(
     const found = answers[`${name} ${canonical(request)}`];
     if (found === undefined) {
       throw new Refused(
-        "This page was exported without a server. Run `carousel learn` to compute this.",
+        "This page was exported without a server, and this was not computed for it. The figures show the last settings that were: “carousel learn” computes all.",
       );
     }
     return found as Endpoints[Name]["result"];
@@ -48,7 +48,7 @@ export async function ask<Name extends keyof Endpoints>(
     signal: signal ?? null,
   }).catch((error: unknown) => {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new Refused("The server does not answer. Is `carousel learn` still running?");
+    throw new Refused("The server does not answer. Is “carousel learn” still running?");
   });
   if (!response.ok) {
     const said = (await response.json().catch(() => ({}))) as { error?: string };
