@@ -40,7 +40,7 @@ def test_seven_of_ten_pass_and_six_do_not(right: int, code: int, verdict: str) -
     assert done.returncode == code, done.stderr
     assert f"{right} of 10 right: {verdict} (70 % are needed)." in done.stdout
     assert done.stdout.count("Not right.") == 10 - right
-    assert "run `carousel learn`, and add to the address of the page:" in done.stdout
+    assert "add this to the address of `carousel learn`:" in done.stdout
 
 
 def test_the_result_as_json() -> None:

@@ -137,7 +137,8 @@ def test_a_body_in_pieces_is_counted(server: Served, cookie: str) -> None:
 
 
 def test_a_body_that_promises_too_much_is_not_waited_for(server: Served, cookie: str) -> None:
-    found = server.raw(request_head(server, cookie, "Content-Length: 99999999"), b"{")
+    # Not a byte of it: what nobody reads makes the system throw the answer away.
+    found = server.raw(request_head(server, cookie, "Content-Length: 99999999"))
     assert found.startswith(b"HTTP/1.1 413 ")
 
 

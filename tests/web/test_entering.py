@@ -35,7 +35,7 @@ def elsewhere(running: Served) -> Iterator[str]:
     """The address of a page of another site, with a link and scripts that would like to come in."""
     target = f"http://{running.host}"
     html = f"""<!doctype html><title>Elsewhere</title>
-        <a id="in" href="{target}/?token={TOKEN}#/explorer">in</a>"""
+        <a id="in" href="{target}/?token={TOKEN}#/explorer?v=1&amp;lock=steps">in</a>"""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -94,7 +94,7 @@ def test_a_link_on_another_site_leads_in(page: Page, running: Served, elsewhere:
     page.goto(elsewhere)
     page.click("#in")
     page.locator("main h1").wait_for()
-    assert page.url.startswith(f"http://{running.host}/")
+    assert page.url == f"http://{running.host}/#/explorer?v=1&lock=steps"
     assert TOKEN not in page.url
 
 
@@ -180,3 +180,23 @@ def test_leaving_ends_the_computation(page: Page, monkeypatch: pytest.MonkeyPatc
         assert not ended.is_set()
         assert page.evaluate("window.stop.abort(), window.asked") == "AbortError"
         assert ended.wait(20)
+
+
+def test_the_navigation_leads_back_to_what_was_set_and_locked(page: Page, running: Served) -> None:
+    enter(page, running)
+    page.goto(f"http://{running.host}/#/explorer?v=1&steps=50&lock=steps")
+    page.get_by_text("locked").first.wait_for()
+    for name in ("Explorer", "Cell", "Explorer"):
+        page.locator("header nav").get_by_role("link", name=name).click()
+        page.locator("main h1").wait_for()
+    page.get_by_text("locked").first.wait_for()
+    assert page.url.endswith("#/explorer?v=1&steps=50&lock=steps")
+
+
+def test_an_address_of_another_version_is_said_to_be_one(page: Page, running: Served) -> None:
+    enter(page, running)
+    page.goto(f"http://{running.host}/#/explorer?v=99&steps=50&lock=steps")
+    page.reload()
+    page.get_by_text("another version of the page").wait_for()
+    page.get_by_role("button", name="Close").click()
+    assert page.get_by_text("another version of the page").count() == 0

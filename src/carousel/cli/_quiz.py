@@ -166,9 +166,7 @@ def conclude(bank: Bank, answers: list[Answer], console: Console, *, enough: boo
             table.add_row(objective.name, f"{sum(one.right for one in about)}", f"{len(about)}")
     console.print(table)
     if missed := [one.question for one in answers if not one.right]:
-        console.print(
-            "\nTo see what was missed, run `carousel learn`, and add one of these to the address of the page:"
-        )
+        console.print("\nTo see what was missed, add this to the address of `carousel learn`:")
         for question in missed:
             console.print(f"  #/{question.link}", soft_wrap=True)
 

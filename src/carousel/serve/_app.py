@@ -27,6 +27,7 @@ PAGE = {
     "/app.js": ("app.js", "text/javascript"),
     "/app.css": ("app.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/landing.js": ("landing.js", "text/javascript"),
 }
 
 LARGEST_BODY_BYTES = 64 * 1024

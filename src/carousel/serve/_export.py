@@ -20,6 +20,7 @@ from carousel.serve._json import encoded, members
 __all__ = ["canonical", "export"]
 
 ANSWERS = "data.js"
+SHOWN = [name for path, (name, _) in PAGE.items() if path != "/landing.js"]  # nobody lands there
 SIGN = "// Computed by `carousel learn --export`.\n"  # by which an earlier export is known
 SCRIPT = '<script defer src="app.js"></script>'
 
@@ -42,7 +43,7 @@ def export(
     try:
         check(folder)
         written = {ANSWERS: answers(requests, tell)}
-        for name, _ in PAGE.values():
+        for name in SHOWN:
             written[name] = (files("carousel.serve") / "page" / name).read_bytes()
         written["index.html"] = with_answers(written["index.html"].decode()).encode()
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def check(folder: Path) -> None:
     if not folder.is_dir():
         raise CarouselError(f"{folder} is no folder. Name one that is empty or not there yet.")
     found = {path.name for path in folder.iterdir()}
-    ours = {name for name, _ in PAGE.values()} | {ANSWERS}
+    ours = {*SHOWN, ANSWERS}
     earlier = ANSWERS in found and (folder / ANSWERS).read_bytes().startswith(SIGN.encode())
     if found and not (earlier and found <= ours):
         other = min(found - ours if earlier else found)

@@ -47,7 +47,9 @@ MOST_SESSIONS = 1024  # browsers that are let in; the one that came first gives 
 # as a terminal in a web page; from a page of ours it does.
 LANDING = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>Carousel</title>'
-    '<meta http-equiv="refresh" content="0; url=/"><p><a href="/">Open the page</a></p></html>'
+    '<script src="/landing.js"></script>'
+    '<noscript><meta http-equiv="refresh" content="0; url=/"></noscript>'
+    '<p><a href="/">Open the page</a></p></html>'
 )
 
 

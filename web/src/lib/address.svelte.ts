@@ -21,9 +21,24 @@ function current(): Address {
 
 export const address: Address = $state(current());
 
+/** The query that each part had last: the navigation leads back to it, locks included. */
+const left: Record<string, string> = $state({ [address.part]: address.query });
+
 window.addEventListener("hashchange", () => {
   Object.assign(address, current());
+  left[address.part] = address.query;
 });
+
+/** The address of a part, as it was left. */
+export function addressOf(part: string): string {
+  const query = left[part];
+  return query ? `#/${part}?${query}` : `#/${part}`;
+}
+
+/** Whether the address was made by a version of the page whose settings this one does not read. */
+export function isOfAnotherVersion(query: string): boolean {
+  return (new URLSearchParams(query).get("v") ?? VERSION) !== VERSION;
+}
 
 /** Goes to a part, with a new entry in the history. */
 export function go(part: string, query = ""): void {
@@ -34,6 +49,7 @@ export function go(part: string, query = ""): void {
 export function keep(part: string, query: string): void {
   if (address.part !== part) return;
   address.query = query;
+  left[part] = query;
   window.history.replaceState(null, "", query ? `#/${part}?${query}` : `#/${part}`);
 }
 
