@@ -98,13 +98,14 @@ def test_no_mark_of_the_bank_is_printed() -> None:
 
 def test_a_terminal_is_asked_and_may_interrupt() -> None:
     ours, theirs = pty.openpty()
+    # What runs in the background of a shell ignores Ctrl-C, and so would what it starts.
+    heed = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv"
     running = subprocess.Popen(
-        [*COMMAND, "--seed", "1"],
+        [sys.executable, "-c", f"{heed}(sys.argv[1], sys.argv[1:])", *COMMAND, "--seed", "1"],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        # What runs in the background of a shell ignores Ctrl-C, and so would what it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads
+        close_fds=True,
     )
     os.close(theirs)
     try:
