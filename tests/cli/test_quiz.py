@@ -112,8 +112,7 @@ def test_a_terminal_is_asked_and_may_interrupt() -> None:
         seen = read_until(ours, "Your answer, 1 to 4:")
         assert "Question 1 of 10" in seen
         os.write(ours, b"1\n")
-        read_until(ours, "Question 2 of 10")
-        read_until(ours, "Your answer, 1 to 4:")
+        read_until(ours, "Question 2 of 10", "Your answer, 1 to 4:")  # they may come in one piece
         running.send_signal(signal.SIGINT)
         assert "carousel: interrupted" in read_until(ours, "interrupted")
         assert running.wait(20) == 130
@@ -123,11 +122,11 @@ def test_a_terminal_is_asked_and_may_interrupt() -> None:
         os.close(ours)
 
 
-def read_until(terminal: int, text: str, most_s: float = 60) -> str:
-    """What the terminal shows until the text has come."""
+def read_until(terminal: int, *texts: str, most_s: float = 60) -> str:
+    """What the terminal shows until all the texts have come."""
     seen, end = "", time.monotonic() + most_s
-    while text not in seen and time.monotonic() < end:
+    while not all(text in seen for text in texts) and time.monotonic() < end:
         if select.select([terminal], [], [], 1.0)[0]:
             seen += os.read(terminal, 4096).decode(errors="replace")
-    assert text in seen
+    assert all(text in seen for text in texts), seen
     return seen
