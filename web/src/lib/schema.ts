@@ -416,6 +416,7 @@ export interface ModelRemedy {
 
 export interface ModelFinding {
   readonly rule: string;
+  readonly title: string;
   readonly severity: string;
   readonly source: string;
   readonly places: readonly ModelPlace[];
@@ -430,6 +431,11 @@ export interface ModelOverview {
   readonly faults: readonly string[];
   readonly remarks: readonly string[];
   readonly findings: readonly ModelFinding[];
+}
+
+export interface ModelEnd {
+  readonly step: number;
+  readonly sequences: number;
 }
 
 export interface ModelBand {
@@ -469,6 +475,8 @@ export interface ModelLayer {
   readonly stride: number;
   readonly boundaries: readonly number[];
   readonly cuts: readonly number[];
+  readonly ends: readonly ModelEnd[];
+  readonly whole: number;
   readonly smallest_log10: number;
   readonly bands: readonly ModelBand[];
   readonly sampled: number;
