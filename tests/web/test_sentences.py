@@ -89,7 +89,7 @@ def test_accuracy(visit: Visit) -> None:
     luck = page.get_by_test_id("luck")
     lowest, highest = (100 * f(one.within for one in rnn.others) for f in (min, max))
     expect(luck).to_contain_text(
-        f"the RNN shown, with over 99.9 % and {100 * rnn.beyond.value:.0f} %"
+        f"the RNN shown, with over 99.9 % and {100 * rnn.beyond.value:.1f} %"
     )
     expect(luck).to_contain_text(f"is the best; the 4 others get {lowest:.0f} % to {highest:.0f} %")
     page.get_by_label("31 to 100").check()

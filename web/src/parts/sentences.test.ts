@@ -83,6 +83,7 @@ describe("percentages", () => {
     [0.99995, "over 99.9 %"],
     [0.0001, "under 0.1 %"],
     [0.004, "0.4 %"],
+    [0.987, "98.7 %"],
   ])("%f is %s", (value, text) => expect(say.percent(value)).toBe(text));
 });
 

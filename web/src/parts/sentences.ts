@@ -19,7 +19,7 @@ export const DASHES = { rnn: "7 4", lstm: "none" } as const;
 export function percent(share: number): string {
   if (share > 0 && share < 0.001) return "under 0.1 %";
   if (share < 1 && share > 0.999) return "over 99.9 %";
-  const digits = share < 0.01 || share > 0.99 ? 1 : 0;
+  const digits = share < 0.02 || share > 0.98 ? 1 : 0;
   return `${Number((share * 100).toFixed(share === 0 || share === 1 ? 0 : digits))} %`;
 }
 
