@@ -13,13 +13,16 @@ import pytest
 import torch
 from tests.report import flows
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import carousel
 from carousel import CarouselError
 from carousel.diagnosis import diagnose
+from carousel.diagnosis.rules import RULES
 from carousel.flow import Category, Flow
 from carousel.learn import ModelView, _model_layer, _model_map, _model_products
-from carousel.report import Report, tally
+from carousel.learn._model import TITLES
+from carousel.report import Report, norm, tally
 from carousel.serve._api import answer
 from carousel.serve._json import encoded
 
@@ -193,7 +196,7 @@ def test_all_categories_arrive_and_are_counted_in_words() -> None:
         (Category.UNDERFLOW, "underflowing"),
         (Category.INFINITE, "infinite"),
         (Category.NAN, "NaN"),
-        (Category.PADDING, "not recorded"),
+        (Category.PADDING, "padding (not recorded)"),
     ):
         assert f"{int((categories == code).sum())} of 360 cells are {word}" in str(
             found["sentence"]
@@ -240,6 +243,42 @@ def test_the_products_are_those_of_the_layer(view: ModelView, name: str) -> None
     values = layer.jacobian_product(start, start + 7).log10_singular_values[:3].quantile(0.5, dim=0)
     assert found["values"] == pytest.approx(values.tolist(), abs=1e-5)
     assert found["lag"] == 7
+
+
+def test_of_a_ragged_batch_the_same_sequences_are_compared() -> None:
+    """Shorter sequences end with large gradients of their own; the sentence leaves them out."""
+    torch.manual_seed(0)
+    lengths = torch.tensor([30, 30, 12, 12, 12, 7])
+    net = nn.LSTM(2, 5)
+
+    def loss(x: Tensor) -> Tensor:
+        padded, _ = pad_packed_sequence(net(pack_padded_sequence(x, lengths))[0])
+        return padded[lengths - 1, torch.arange(6)].square().sum()
+
+    flow = carousel.measure(net, lambda: loss(torch.randn(30, 6, 2)))
+    found = asked("model_layer", viewed(flow), layer="l0")
+    assert found["ends"] == [{"step": 7, "sequences": 1}, {"step": 12, "sequences": 3}]
+    assert found["whole"] == 2
+    norms = flow["l0"].log10_norm("d_h")[:, :2].double().quantile(0.5, dim=1)
+    first, last = (norm(norms[at].item()) for at in (0, -1))
+    assert found["course"] == (
+        f"The norm of dL/dh is {last} at step 29 and {first} at step 0 "
+        "(medians over the 2 of 6 sequences that reach step 29)."
+    )
+    everyone = flow["l0"].log10_norm("d_h")[0].double().quantile(0.5).item()
+    assert first != norm(everyone)
+
+
+def test_of_sequences_of_one_length_nothing_is_said_of_ends(view: ModelView) -> None:
+    found = asked("model_layer", view, layer="encoder.l0")
+    assert (found["ends"], found["whole"]) == ([], 6)
+    assert found["course"].endswith("(medians over the sequences).")
+
+
+def test_every_rule_has_a_title_that_reads(view: ModelView) -> None:
+    assert list(TITLES) == list(RULES)
+    for one in asked("model", view)["findings"]:
+        assert one["title"] == TITLES[one["rule"]]
 
 
 def test_the_products_of_a_ragged_batch_are_of_the_longest_sequences() -> None:

@@ -80,7 +80,7 @@ def test_gradients_are_those_of_finite_differences(cell: str) -> None:
     answer = ask_sentence(SentenceSpec(own=OWN))
     (one,) = (prediction for prediction in answer.predictions if prediction.cell == cell)
     model = Predictor(one.cell).double()
-    model.load_state_dict(trained(one.cell, "short").state_dict())
+    model.load_state_dict(trained(one.cell, "long").state_dict())
     before = encode([word.text for word in answer.words[:-1]])[:, None]
     forms = encode([answer.right_form, answer.wrong_form])
     x = model.embedding(before).detach()
@@ -161,7 +161,7 @@ def test_a_sentence_can_be_put_together_word_by_word() -> None:
     assert found.finished
     assert ask_sentence(SentenceSpec(own=text)).words[-1].role == "verb"
     refused = continue_sentence(Beginning("The cat, who"))
-    assert (refused.groups, refused.finished) == ((), False)
+    assert (refused.text, refused.finished) == ("the cat ,", False)
     assert "expected which" in refused.error
 
 
@@ -220,6 +220,34 @@ def test_the_table_adds_up() -> None:
             assert len(cell.by_attractors) == 7
             assert [point.step for point in cell.curve][-1] == table.steps
             assert cell.learning_rate in table.learning_rates
+            assert [cell.seed, *(one.seed for one in cell.others)] == [0, 1, 2, 3, 4]
+            for one in cell.others:
+                share_of = [part.count / cell.within.count for part in within]
+                mean = sum(map(math.prod, zip(share_of, one.by_distance, strict=False)))
+                assert one.within == pytest.approx(mean)
+                assert len(one.by_attractors) == len(one.by_attractors_beyond) == 7
+                assert [p.step for p in one.curve] == [p.step for p in cell.curve]
+
+
+def test_the_sentence_at_first_and_what_is_said_of_it() -> None:
+    """The networks that were trained for longer, who tell it; a rate of no sign has no horizon."""
+    answer = ask_sentence(SentenceSpec())
+    assert answer.text == "Our cat, which the lost brothers saw recently from the gardens, sits."
+    assert [one.right for one in answer.predictions] == [True, True]
+    short = ask_sentence(SentenceSpec(budget="short"))
+    horizons = [one.horizon for one in (*answer.predictions, *short.predictions)]
+    assert [said != "" for said in horizons] == [False, False, False, True]
+    assert "halves every" in horizons[3]
+
+
+def test_of_a_text_that_is_none_what_can_be_read_goes_on() -> None:
+    refused = continue_sentence(Beginning("the dogs near my platypus often"))
+    assert refused.text == "the dogs near my"
+    assert refused.error.startswith("Word 5, 'platypus'")
+    assert len(refused.error) < 160
+    assert refused.groups == continue_sentence(Beginning("the dogs near my")).groups
+    late = continue_sentence(Beginning("The cat sits, often"))
+    assert (late.text, late.groups, late.finished) == ("the cat sits", (), False)
 
 
 def test_training_is_the_same_every_time(tmp_path: Path) -> None:

@@ -226,3 +226,37 @@ def test_the_saved_drawing_looks_as_on_screen(visit: Visit) -> None:
     assert symbol.get("font-style") == "italic"
     assert symbol.get("font-size") == "16px"
     assert "var(" not in saved
+
+
+def test_a_box_holds_two_digits_and_fits(visit: Visit) -> None:
+    """What stands in the boxes on the way back is the number, not its power of ten alone."""
+    page = opened(visit, "step=3&flow=backward", width=320)
+    run = run_cell(CellSettings())
+    for part, name, step in (("c", "c", 3), ("c_prev", "c", 2), ("f", "a_f", 3)):
+        shown = page.locator(f"[data-part={part}] .number").inner_html()
+        found = re.sub("<[^>]*>", "", shown).replace("·", " × ")
+        assert number(found) == pytest.approx(of(run, "gradients", name, step), rel=0.05)
+    wider = page.locator("[data-part] .number").evaluate_all(
+        """all => all
+            .filter(one => one.getBBox().width >
+                one.parentNode.querySelectorAll('rect')[1].getBBox().width)
+            .map(one => one.textContent)"""
+    )
+    assert wider == []
+
+
+def test_shares_are_signed_and_add_up(visit: Visit) -> None:
+    page = opened(visit, f"step={STEP}&part=f")
+    run = run_cell(CellSettings())
+    total = of(run, "gradients", "c", STEP - 1)
+    shares = []
+    for part in ("keep", "i", "f", "g", "o"):
+        page.locator(f"[data-part={part}]").focus()
+        way = {"keep": "direct"}.get(part, part)
+        said = page.locator("dd:has([data-number=way]) .quiet").inner_text()
+        shares.append(number(said.removesuffix(" % of its total")))
+        expected = 100 * of(run, "ways", way, STEP - 1) / total
+        assert shares[-1] == pytest.approx(expected, rel=0.05, abs=0.05)
+        expect(page.get_by_text("add up to 100 %")).to_be_visible()
+    assert min(shares) < 0
+    assert sum(shares) == pytest.approx(100, abs=0.5)

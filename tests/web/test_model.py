@@ -197,7 +197,7 @@ def test_all_five_categories_are_seen_apart(visit: Visit, flow: Flow) -> None:
         "underflow": Category.UNDERFLOW,
         "infinite": Category.INFINITE,
         "NaN": Category.NAN,
-        "not recorded": Category.PADDING,
+        "padding (not recorded)": Category.PADDING,
     }
     for name, code in names.items():
         key = page.locator(f"svg[data-category='{name}']")
@@ -286,3 +286,20 @@ def test_what_does_not_go_together_is_refused_by_name(
     done: Any = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_where_sequences_end_is_marked(visit: Visit) -> None:
+    page = visit("model?v=1&layer=strange.l0")
+    layer_named(page, "strange.l0")
+    figure = page.locator("figure").filter(has=page.get_by_role("heading", name="Gradient by step"))
+    marks = figure.locator("line.mark title")
+    assert marks.all_text_contents() == ["1 sequence ends before step 20"]
+    summary = figure.locator(".summary")
+    expect(summary).to_contain_text("over the 5 of 6 sequences that reach step 59")
+    expect(summary).to_contain_text("1 sequence of 6 ends before step 20, 5 reach step 59")
+
+
+def test_a_finding_has_a_title_and_its_rule_beside_it(visit: Visit) -> None:
+    page = visit("model")
+    heading = page.locator("h3", has=page.locator("code", has_text="forget-gate-default"))
+    expect(heading.first).to_contain_text("forget gate at its default")

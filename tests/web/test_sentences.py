@@ -26,8 +26,8 @@ def numbers(page: Page, title: str) -> list[list[str]]:
     [
         ("", SentenceSpec()),
         (
-            "?v=1&distance=25&attractors=4&number=plural&seed=7&budget=long",
-            SentenceSpec(25, 4, "plural", 7, "long"),
+            "?v=1&distance=25&attractors=4&number=plural&seed=7&budget=short",
+            SentenceSpec(25, 4, "plural", 7, "short"),
         ),
         ("?v=1&own=the+cat+near+our+dogs+sits", SentenceSpec(own="the cat near our dogs sits")),
     ],
@@ -81,6 +81,17 @@ def test_accuracy(visit: Visit) -> None:
         shown = [*row[1:4], *row[5:8]]
         assert [float(cell) for cell in shown] == pytest.approx(told, abs=6e-5)
         assert [row[4], row[8]] == [str(first.count), str(second.count)]
+    further = [one for cell in table.cells for one in cell.others]
+    for at, row in enumerate(rows):
+        assert [float(one) for one in row[9:]] == pytest.approx(
+            [one.by_distance[at] for one in further], abs=6e-5
+        )
+    luck = page.get_by_test_id("luck")
+    lowest, highest = (100 * f(one.within for one in rnn.others) for f in (min, max))
+    expect(luck).to_contain_text(
+        f"the RNN shown, with over 99.9 % and {100 * rnn.beyond.value:.1f} %"
+    )
+    expect(luck).to_contain_text(f"is the best; the 4 others get {lowest:.0f} % to {highest:.0f} %")
     page.get_by_label("31 to 100").check()
     rows = numbers(page, "Accuracy by attractors")
     assert [float(row[1]) for row in rows] == pytest.approx(
@@ -93,7 +104,7 @@ def test_sliders_and_another_sentence(visit: Visit) -> None:
     first = page.locator(".sentence").inner_text()
     page.get_by_role("button", name="Another sentence").click()
     expect(page.locator(".sentence")).not_to_have_text(first)
-    assert "seed=1" in page.url
+    assert f"seed={SentenceSpec().seed + 1}" in page.url
     page.get_by_label("Distance, typed").fill("4")
     page.get_by_label("Distance, typed").press("Enter")
     expect(page.get_by_test_id("distance")).to_contain_text("4 steps after")
@@ -117,5 +128,18 @@ def test_a_sentence_of_ones_own(visit: Visit) -> None:
     page.get_by_role("button", name="Take back the last word").click()
     expect(page.get_by_label("The words, with the verb")).to_have_value("the dogs near my cat")
     page.get_by_label("The words, with the verb").fill("the dogs near my platypus")
-    expect(page.get_by_text("'platypus', is none of the grammar's")).to_be_visible()
+    refused = page.get_by_text("'platypus', is none of the grammar's")
+    expect(refused).to_be_visible()
+    assert len(refused.inner_text()) < 160  # not every noun
     expect(page.locator(".sentence .verb .text")).to_have_text("sleep")
+    page.get_by_role("button", name="bird", exact=True).click()  # in its place
+    expect(page.get_by_label("The words, with the verb")).to_have_value("the dogs near my bird")
+
+
+def test_a_horizon_is_said_where_there_is_one(visit: Visit) -> None:
+    spec = SentenceSpec(own="our child that likes your friends sings", budget="long")
+    for query, given in (("", SentenceSpec()), (f"?v=1&own={spec.own.replace(' ', '+')}", spec)):
+        page = visit(f"sentences{query}")
+        expect(page.get_by_test_id("meaning")).to_contain_text("sizes are no ranking")
+        said = [one.horizon for one in ask_sentence(given).predictions if one.horizon]
+        assert page.get_by_test_id("horizons").locator("li").count() == len(said)

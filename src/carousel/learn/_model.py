@@ -43,6 +43,28 @@ HOW = (
 )
 LONGEST_KEY = 300  # characters; a layer with a longer name goes by its number
 
+TITLES = {
+    "nonfinite": "NaN or infinity",
+    "axes": "time and batch swapped",
+    "padding": "padding that counts as data",
+    "truncation": "backward pass shorter than the lag",
+    "carry": "state not carried on between calls",
+    "injected-only": "a gradient that is never carried",
+    "vanishing": "vanishing gradient",
+    "growing": "growing gradient",
+    "forget-gate-default": "forget gate at its default",
+    "contraction": "contraction by a small recurrent weight",
+    "saturated": "gates saturated or shut",
+    "dead-relu": "dead relu units",
+    "double-forget-bias": "forget bias set twice",
+    "double-chrono": "chrono initialisation applied twice",
+    "stacked-orthogonal": "orthogonal as a stack, not by gate",
+    "starved": "layers starved by those above",
+    "clipping": "clipping that cuts nearly every step",
+    "underflow": "underflow",
+    "non-normal": "non-normal amplification",
+}
+
 LayerKey = Annotated[str, Text(LONGEST_KEY)]
 
 
@@ -103,6 +125,7 @@ class ModelFinding:
     """One finding, at all layers that have it; what is the same everywhere stands here once."""
 
     rule: str
+    title: str  # the rule in a few words
     severity: str
     source: str
     places: tuple[ModelPlace, ...]
@@ -217,6 +240,7 @@ def grouped(findings: tuple[FindingSummary, ...], keys: dict[str, str]) -> tuple
     return tuple(
         ModelFinding(
             rule=rule,
+            title=TITLES.get(rule, rule),
             severity=severity,
             source=source,
             places=tuple(

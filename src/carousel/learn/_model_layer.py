@@ -23,7 +23,16 @@ from carousel.report import (
     notes,
 )
 
-__all__ = ["ModelBand", "ModelGate", "ModelLayer", "ModelShare", "band", "model_layer", "some_of"]
+__all__ = [
+    "ModelBand",
+    "ModelEnd",
+    "ModelGate",
+    "ModelLayer",
+    "ModelShare",
+    "band",
+    "model_layer",
+    "some_of",
+]
 
 MOST_NUMBERS = 4_000_000  # steps x sequences x units that the paths and gates are computed of
 
@@ -36,6 +45,14 @@ class ModelBand:
     median: tuple[Level, ...]
     low: tuple[Level, ...]  # 10 % of the sequences lie below
     high: tuple[Level, ...]  # 10 % of the sequences lie above
+
+
+@dataclass(frozen=True)
+class ModelEnd:
+    """A step before which sequences end that are shorter than the longest."""
+
+    step: int
+    sequences: int
 
 
 @dataclass(frozen=True)
@@ -77,6 +94,8 @@ class ModelLayer:
     stride: int  # steps to a value: 1 unless there are many
     boundaries: tuple[int, ...]  # steps where a later call of the module begins
     cuts: tuple[int, ...]  # steps before which the state was detached
+    ends: tuple[ModelEnd, ...]  # () where all sequences are of one length
+    whole: int  # sequences that reach the last step; ``course`` is of them
     smallest_log10: float  # of the dtype's normal numbers
     bands: tuple[ModelBand, ...]
     sampled: int  # sequences that paths and gates are of
@@ -117,7 +136,7 @@ def computed(
         name=layer.name,
         identity=identity(said),
         horizon=said.horizon.sentence,
-        course=course_sentence(said),
+        course=course_of(layer, said),
         certificate=certificate_sentence(said.certificate),
         certified=said.certificate.within,
         notes=notes(said),
@@ -127,12 +146,38 @@ def computed(
         stride=stride,
         boundaries=said.boundaries,
         cuts=tuple(int(step) for step in layer.cuts),
+        ends=ends_of(layer),
+        whole=int((layer.lengths == layer.steps).sum()),
         smallest_log10=said.smallest_log10,
         bands=tuple(bands + carousel),
         sampled=some.batch,
         state=state,
         paths=shares,
         gates=gates_of(some, stride),
+    )
+
+
+def ends_of(layer: LayerFlow) -> tuple[ModelEnd, ...]:
+    """Where the shorter sequences end, in order."""
+    shorter = layer.lengths[layer.lengths < layer.steps].cpu()
+    steps, counts = shorter.unique(return_counts=True)
+    return tuple(map(ModelEnd, steps.tolist(), counts.tolist()))
+
+
+def course_of(layer: LayerFlow, said: LayerSummary) -> str:
+    """The gradient at both ends of time, of the same sequences at both."""
+    whole = (layer.lengths == layer.steps).cpu()
+    count = int(whole.sum())
+    if count in (0, layer.batch):
+        return course_sentence(said)
+    log10, valid = (
+        of[[0, -1]].cpu()[:, whole] for of in (layer.log10_norm("d_h"), layer.trace.valid)
+    )
+    first, last = band("d_h", log10, valid).median
+    sentence = course_sentence(replace(said, at_first_step=first, at_last_step=last))
+    reach = f"that reach{'es' if count == 1 else ''} step {layer.steps - 1}"
+    return sentence.replace(
+        "over the sequences", f"over the {count} of {layer.batch} sequences {reach}"
     )
 
 

@@ -29,7 +29,7 @@ UNUSUAL = {
     Category.UNDERFLOW: "underflowing",
     Category.INFINITE: "infinite",
     Category.NAN: "NaN",
-    Category.PADDING: "not recorded",
+    Category.PADDING: "padding (not recorded)",
 }
 
 
@@ -115,8 +115,9 @@ def sentence(
         )
     else:
         parts.append(f"The norm of the {what} is no plain number anywhere ")
-    size = f"{layer.batch} sequence{'s' * (layer.batch > 1)} x {layer.steps} step"
-    parts.append(f"({size}{'s' * (layer.steps > 1)})")
+    rows = f"{layer.batch} sequence{'s' * (layer.batch > 1)}"
+    columns = f"{layer.steps} step{'s' * (layer.steps > 1)}"
+    parts.append(f"({rows} \N{MULTIPLICATION SIGN} {columns})")
     total = categories.numel()
     counted = [
         f"{count} of {total} cells are {word}"

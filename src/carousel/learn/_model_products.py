@@ -74,8 +74,9 @@ def computed(
     cost = layer.steps * float(size) ** 3
     if cost > MOST:
         raise CarouselError(
-            f"The products of {layer.steps} Jacobians of {size} x {size} take too long for a page "
-            f'to wait. flow["{layer.name}"].jacobian_norms("frobenius") computes them, and '
+            f"The products of {layer.steps} Jacobians of {size} \N{MULTIPLICATION SIGN} {size} "
+            "take too long for a page to wait. "
+            f'flow["{layer.name}"].jacobian_norms("frobenius") computes them, and '
             f'flow["{layer.name}"].horizon() tells their rate.'
         )
     norm = "spectral" if cost <= SPECTRAL else "frobenius"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -56,8 +57,8 @@ class SentenceSpec:
     distance: Annotated[int, Range(1, 100)] = 12
     attractors: Annotated[int, Range(0, 6)] = 2
     number: Literal["singular", "plural"] = "singular"
-    seed: Annotated[int, Range(0, 9999)] = 0
-    budget: Budget = "short"
+    seed: Annotated[int, Range(0, 9999)] = 1880  # a sentence that somebody might say
+    budget: Budget = "long"
     own: Annotated[str, Text(LONGEST_TEXT)] = ""  # where it is not empty, it is taken
 
 
@@ -90,7 +91,7 @@ class Prediction:
     guesses: tuple[Guess, ...]  # the likeliest words of all
     d_h: tuple[Level, ...]  # ||dL/dh_t|| by word, the verb left out
     d_word: tuple[Level, ...]  # ||dL/dE[w_t]||: of the word's own vector at this place
-    horizon: str  # a sentence
+    horizon: str  # a sentence; "" where the interval of the rate holds zero and says nothing
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ def prediction(cell: Cell, budget: Budget, sentence: AgreementSentence) -> Predi
         return made[right] - made[wrong]
 
     layer = measure(model, difference)["recurrent.l0"]
+    horizon = layer.horizon()
     (d_word,) = torch.autograd.grad(difference(), x)
     with torch.no_grad():
         said = logits().double()
@@ -180,7 +182,7 @@ def prediction(cell: Cell, budget: Budget, sentence: AgreementSentence) -> Predi
         guesses=tuple(Guess(VOCABULARY[k], probabilities[k].item()) for k in likeliest),
         d_h=levels(layer.log10_norm("d_h")[:, 0]),
         d_word=levels(d_word[:, 0].double().norm(dim=-1).log10()),
-        horizon=str(layer.horizon()),
+        horizon="" if horizon.kind == "level" else str(horizon),
     )
 
 
@@ -208,10 +210,10 @@ class WordGroup:
 class Continuation:
     """What may come next."""
 
-    text: str  # of the words so far
-    groups: tuple[WordGroup, ...]
+    text: str  # of the words so far, up to the first that cannot stand where it does
+    groups: tuple[WordGroup, ...]  # what may follow ``text``
     finished: bool  # the verb is there, and nothing follows
-    error: str  # why the text is the beginning of no sentence, or ""
+    error: str  # why what was given is the beginning of no sentence, or ""
 
 
 # Of the grammar's categories, where a reader would call them otherwise.
@@ -235,20 +237,34 @@ def continue_sentence(
 ) -> Continuation:
     """The words that the grammar allows after those."""
     proceed()
-    words = split(beginning.text)
+    words, error = split(beginning.text), ""
     try:
-        groups = next_words(words)
-    except CarouselError as error:
-        return Continuation(" ".join(words), (), finished=False, error=str(error))
-    found = tuple(WordGroup(LABELS.get(name, name), words) for name, words in groups.items())
-    return Continuation(" ".join(words), found, finished=not found, error="")
+        next_words(words)
+    except CarouselError as refused:
+        error = str(refused)
+        # A beginning that cannot be read has no longer one that can.
+        longest = bisect_left(range(len(words)), True, key=lambda at: not readable(words[: at + 1]))
+        words = words[:longest]
+    groups = tuple(
+        WordGroup(LABELS.get(name, name), found) for name, found in next_words(words).items()
+    )
+    return Continuation(" ".join(words), groups, finished=not groups and not error, error=error)
+
+
+def readable(words: Sequence[str]) -> bool:
+    """Whether a sentence may begin like that."""
+    try:
+        next_words(words)
+    except CarouselError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
 class AccuracySpec:
     """Which pair of networks."""
 
-    budget: Budget = "short"
+    budget: Budget = "long"
 
 
 @dataclass(frozen=True)
@@ -260,6 +276,19 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class SeedAccuracy:
+    """The same of a network that was trained from another seed, without intervals."""
+
+    seed: int
+    within: float
+    beyond: float
+    by_distance: tuple[float, ...]
+    by_attractors: tuple[float, ...]
+    by_attractors_beyond: tuple[float, ...]
+    curve: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True)
 class CellAccuracy:
     """How often one network prefers the right form, on sentences that it was not trained on."""
 
@@ -268,12 +297,12 @@ class CellAccuracy:
     learning_rate: float
     within: Share  # over the distances that it was trained on
     beyond: Share  # over longer ones
-    others_within: tuple[float, ...]  # the same shares of networks trained from other seeds
-    others_beyond: tuple[float, ...]
+    seed: int  # of this network, the one that ships
     by_distance: tuple[Share, ...]  # 1, 2, ..: all numbers of attractors that fit
     by_attractors: tuple[Share, ...]  # 0 .. 6, at the distances named in the table
     by_attractors_beyond: tuple[Share, ...]
     curve: tuple[CurvePoint, ...]
+    others: tuple[SeedAccuracy, ...]
 
 
 @dataclass(frozen=True)
@@ -294,6 +323,8 @@ class AccuracyTable:
     batch: int  # sentences in each step
     learning_rates: tuple[float, ...]  # that were tried for each
     trained_to: int  # the longest distance in training
+    validation: int  # sentences of each distance up to there, which ``curve`` is of
+    tests: int  # sentences of each distance and number of attractors, which all else is of
     tested_to: int
     attractors_from: int  # ``by_attractors`` is over these distances to ``trained_to``
 
@@ -311,6 +342,8 @@ def agreement_accuracy(
         batch=plan["batch"],
         learning_rates=tuple(plan["learning_rates"]),
         trained_to=plan["longest"],
+        validation=plan["validation"],
+        tests=plan["tests"],
         tested_to=plan["tested_to"],
         attractors_from=LEAST_FOR_ALL,
     )
@@ -324,31 +357,74 @@ def results() -> dict[str, Any]:
 
 
 def cell_accuracy(cell: Cell, budget: Budget) -> CellAccuracy:
-    """One network's counts, added up in several ways."""
+    """One network's counts, added up in several ways, and those from other seeds."""
     found, plan = results(), results()["plan"]
     (run,) = (one for one in found["runs"] if (one["cell"], one["budget"]) == (cell, budget))
-    others = [
-        one["hits"] for one in found["further"] if (one["cell"], one["budget"]) == (cell, budget)
-    ]
-    tests, longest, hits = plan["tests"], plan["longest"], run["hits"]
-
-    def added(rows: Sequence[Sequence[int]]) -> Share:
-        return share(sum(map(sum, rows)), tests * sum(map(len, rows)))
-
-    def column(rows: Sequence[Sequence[int]], attractors: int) -> Share:
-        return share(sum(row[attractors] for row in rows), tests * len(rows))
-
-    within, beyond = hits[LEAST_FOR_ALL - 1 : longest], hits[longest:]
+    counts = Counts(run["hits"], plan["tests"], plan["longest"])
     return CellAccuracy(
         cell=cell,
         parameters=run["parameters"],
         learning_rate=run["learning_rate"],
-        within=added(hits[:longest]),
-        beyond=added(beyond),
-        others_within=tuple(added(rows[:longest]).value for rows in others),
-        others_beyond=tuple(added(rows[longest:]).value for rows in others),
-        by_distance=tuple(added([row]) for row in hits),
-        by_attractors=tuple(column(within, k) for k in range(7)),
-        by_attractors_beyond=tuple(column(beyond, k) for k in range(7)),
-        curve=tuple(CurvePoint(step, value) for step, value in run["curve"]),
+        within=counts.within,
+        beyond=counts.beyond,
+        seed=run["seed"],
+        by_distance=counts.by_distance,
+        by_attractors=counts.by_attractors(beyond=False),
+        by_attractors_beyond=counts.by_attractors(beyond=True),
+        curve=curve_of(run),
+        others=tuple(
+            seed_accuracy(one, plan)
+            for one in found["further"]
+            if (one["cell"], one["budget"]) == (cell, budget)
+        ),
     )
+
+
+def seed_accuracy(run: dict[str, Any], plan: dict[str, Any]) -> SeedAccuracy:
+    """The same without intervals."""
+    counts = Counts(run["hits"], plan["tests"], plan["longest"])
+    return SeedAccuracy(
+        seed=run["seed"],
+        within=counts.within.value,
+        beyond=counts.beyond.value,
+        by_distance=tuple(one.value for one in counts.by_distance),
+        by_attractors=tuple(one.value for one in counts.by_attractors(beyond=False)),
+        by_attractors_beyond=tuple(one.value for one in counts.by_attractors(beyond=True)),
+        curve=curve_of(run),
+    )
+
+
+def curve_of(run: dict[str, Any]) -> tuple[CurvePoint, ...]:
+    return tuple(CurvePoint(step, value) for step, value in run["curve"])
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many of so many ``tests`` were right, by distance and number of attractors."""
+
+    hits: Sequence[Sequence[int]]
+    tests: int
+    longest: int  # distance in training
+
+    def added(self, rows: Sequence[Sequence[int]]) -> Share:
+        return share(sum(map(sum, rows)), self.tests * sum(map(len, rows)))
+
+    @property
+    def within(self) -> Share:
+        return self.added(self.hits[: self.longest])
+
+    @property
+    def beyond(self) -> Share:
+        return self.added(self.hits[self.longest :])
+
+    @property
+    def by_distance(self) -> tuple[Share, ...]:
+        return tuple(self.added([row]) for row in self.hits)
+
+    def by_attractors(self, *, beyond: bool) -> tuple[Share, ...]:
+        """0 to 6, at distances that have room for all of them."""
+        first = self.longest if beyond else LEAST_FOR_ALL - 1
+        rows = self.hits[first:] if beyond else self.hits[first : self.longest]
+        return tuple(
+            share(sum(row[count] for row in rows), self.tests * len(rows)) for count in range(7)
+        )

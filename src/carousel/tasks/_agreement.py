@@ -56,6 +56,7 @@ __all__ = [
 
 LONGEST = 100
 MOST_ATTRACTORS = 6
+MOST_LISTED = 8  # words that an error names one by one
 
 Part = Literal["training", "validation", "test"]
 Ways = list[tuple[str, dict[str, Any]]]  # a category, and what it changes of the place
@@ -361,10 +362,8 @@ class Reading:
     def refusal(self, word: str) -> str:
         """Why a word cannot stand here, and what can."""
         before = f"after {' '.join(self.words[-3:])!r}" if self.words else "at the beginning"
-        possible = [one for words in self.options().values() for one in words]
-        expected = f"expected {'one of ' if len(possible) > 1 else ''}{', '.join(possible)}."
-        if not possible:
-            expected = "nothing follows the verb."
+        possible = self.options()
+        expected = f"expected {listed(possible)}." if possible else "nothing follows the verb."
         if word not in VOCABULARY[1:]:
             return (
                 f"Word {len(self.words) + 1}, {word[:30]!r}, is none of the grammar's "
@@ -379,10 +378,9 @@ class Reading:
             CarouselError: there is no verb yet.
         """
         if self.place.at != "end":
-            possible = [one for words in self.options().values() for one in words]
             raise CarouselError(
                 f"The sentence has to end with its verb; after {' '.join(self.words[-3:])!r} "
-                f"expected one of {', '.join(possible)}."
+                f"expected {listed(self.options())}."
             )
         return AgreementSentence(
             self.words,
@@ -390,6 +388,16 @@ class Reading:
             len(self.words) - 1,
             tuple(at for at in self.nouns if NUMBER_OF[self.words[at]][1] != self.plural),
         )
+
+
+def listed(options: dict[str, tuple[str, ...]]) -> str:
+    """The words; where they are many, one of each category, and how many there are."""
+    options = options | ({"comma": ("a comma",)} if "comma" in options else {})
+    words = [word for found in options.values() for word in found]
+    if len(words) <= MOST_LISTED:
+        return f"one of {', '.join(words)}" if len(words) > 1 else words[0]
+    some = [found[0] for found in options.values()]
+    return f"one of {len(words)} words, such as {', '.join(some)}"
 
 
 @cache

@@ -145,7 +145,9 @@ describe("numbers", () => {
     expect(reader.share("direct")).toBeCloseTo(1.25);
     expect(reader.share("f")).toBeCloseTo(-0.25);
     expect(reader.share("injected")).toBe(0);
-    expect(shareText(-0.25)).toBe("25 % of its total, against it");
+    expect(shareText(-0.25)).toBe("−25 % of its total");
+    expect(shareText(-1.5e-12)).toBe("−1.5 × 10⁻¹⁰ % of its total");
+    expect(shareText(0)).toBe("0 % of its total");
     expect(shareText(20)).toBe("20 times its total");
   });
 
@@ -155,9 +157,12 @@ describe("numbers", () => {
     expect(valueText(-1.5)).toBe("−1.5");
     expect(valueText("infinite")).toBe("infinite");
     expect(shortValue(-0.734)).toBe("−0.73");
-    expect(shortValue(0.0004)).toBe("10⁻³");
+    expect(shortValue(0.0004)).toBe("4.0·10⁻⁴");
     expect(shortValue("nan")).toBe("NaN");
-    expect(shortSigned({ negative: true, size: -4.2 })).toBe("−10⁻⁴");
+    expect(shortSigned({ negative: true, size: Math.log10(3.6e-4) })).toBe("−3.6·10⁻⁴");
+    expect(shortSigned({ negative: false, size: -3.9999 })).toBe("1.0·10⁻⁴");
+    expect(shortSigned({ negative: true, size: Math.log10(0.034) })).toBe("−0.034");
+    expect(shortSigned({ negative: false, size: Math.log10(120) })).toBe("120");
     expect(shortSigned({ negative: false, size: "padding" })).toBe("–");
     expect(plainSigned({ negative: true, size: -59.5 })).toBe("-3.16228e-60");
     expect(itemised(reader, "before")).toContain("along the carousel");

@@ -3,11 +3,11 @@ import type { Layout, Place, Point, Wire } from "./layouts";
 
 export type Pixel = readonly [x: number, y: number];
 
-const ROW = 60;
-const EDGE = { x: 26, y: 26 };
+const ROW = 66;
+const EDGE = { x: 26, y: 31 };
 const COLUMNS = 5; // the last one
 export const ROUND = 15; // the radius of an operation
-const HALF = { gate: [22, 21], state: [22, 21], operation: [ROUND, ROUND] } as const;
+const HALF = { gate: [22, 26], state: [22, 26], operation: [ROUND, ROUND] } as const;
 export const ARROW = 7;
 
 export const heightOf = (layout: Layout): number => 2 * EDGE.y + layout.rows * ROW;

@@ -85,14 +85,18 @@ export function signedText({ negative, size }: Signed): string {
   return negative && (typeof size === "number" || size === "infinite") ? `−${text}` : text;
 }
 
+/** "−3.8 % of its total": a part may point against the whole. */
 export function shareText(share: number): string {
   const size = Math.abs(share);
-  const text =
-    size > 9.995
-      ? `${spoken(Math.log10(size))} times its total`
-      : `${Number((size * 100).toPrecision(size < 0.1 ? 2 : 3))} % of its total`;
-  return share < 0 ? `${text}, against it` : text;
+  let text = `${Number((size * 100).toPrecision(size < 0.1 ? 2 : 3))} % of its total`;
+  if (size > 9.995) text = `${spoken(Math.log10(size))} times its total`;
+  else if (size > 0 && size < 1e-5) text = `${spoken(Math.log10(size) + 2)} % of its total`;
+  return share < 0 ? `−${text}` : text;
 }
+
+/** Why a share may be negative, or above 100 %. */
+export const SHARES_ADD_UP =
+  "Shares have signs: a way that works against the others is negative, and all ways together, what came from outside included, add up to 100 %.";
 
 /** For the face of a gate: as short as can be. */
 export function shortValue(value: Value | undefined): string {
@@ -109,7 +113,13 @@ export function shortValue(value: Value | undefined): string {
 
 export function shortSigned({ negative, size }: Signed): string {
   if (typeof size !== "number") return { zero: "0", infinite: "∞", nan: "NaN", padding: "–" }[size];
-  return `${negative ? "−" : ""}10${superscript(Math.round(size))}`;
+  const sign = negative ? "−" : "";
+  if (size >= -2 && size < Math.log10(999.5))
+    return `${sign}${Number((10 ** size).toPrecision(2))}`;
+  let exponent = Math.floor(size);
+  let digits = (10 ** (size - exponent)).toPrecision(2);
+  if (digits === "10") [digits, exponent] = ["1.0", exponent + 1];
+  return `${sign}${digits}·10${superscript(exponent)}`;
 }
 
 /** For tables: all digits that mean something. */

@@ -134,7 +134,7 @@ describe("one cell", () => {
       "1.0 × 10⁻⁵⁰ (underflows)",
       "1.0 × 10³⁹ (overflows)",
       "not a number",
-      "not recorded",
+      "padding (not recorded)",
     ]);
     expect([0, 1, 2, 3, 4, 5].map((at) => plainCell(cells, at))).toEqual([
       "-2",

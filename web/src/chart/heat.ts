@@ -15,7 +15,7 @@ export const CATEGORIES = [
   "underflow",
   "infinite",
   "NaN",
-  "not recorded",
+  "padding (not recorded)",
 ] as const;
 
 export interface Cells {
@@ -225,7 +225,7 @@ export function spokenCell(cells: Cells, at: number, smallest: number): string {
   if (category === INFINITE) {
     return Number.isFinite(level) ? `${spokenIn(level, -Infinity)} (overflows)` : "infinite";
   }
-  return category === NAN ? "not a number" : "not recorded";
+  return category === NAN ? "not a number" : "padding (not recorded)";
 }
 
 /** One cell for a table that machines read: the log10, or the name. */

@@ -15,6 +15,7 @@ export interface Series {
   readonly dash: string;
   readonly marker: "circle" | "square";
   readonly points: readonly Point[];
+  readonly of?: string; // the name of the series that this is one more of, drawn thin
 }
 
 /** The lower end of the axis of shares: a whole tenth below everything that is drawn. */
@@ -25,13 +26,17 @@ export function floorOf(series: readonly Series[], also: number): number {
 
 export function tableOf(series: readonly Series[], xName: string): Table {
   const first = series[0]?.points ?? [];
-  const intervals = first.some((point) => point.low !== undefined);
-  const columns = intervals ? ["", " from", " to", " of n"] : [""];
+  const intervalsOf = (one: Series) => one.points.some((point) => point.low !== undefined);
+  const columns = (one: Series) => (intervalsOf(one) ? ["", " from", " to", " of n"] : [""]);
   return {
-    header: [xName, ...series.flatMap((one) => columns.map((column) => `${one.name}${column}`))],
+    header: [
+      xName,
+      ...series.flatMap((one) => columns(one).map((column) => `${one.name}${column}`)),
+    ],
     rows: first.map((point, at) => [
       `${point.x}`,
       ...series.flatMap((one) => {
+        const intervals = intervalsOf(one);
         const here = one.points[at];
         const numbers = [here?.value, here?.low, here?.high].slice(0, intervals ? 3 : 1);
         const shown = numbers.map((number) => (number === undefined ? "" : number.toFixed(4)));

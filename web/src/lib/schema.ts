@@ -99,18 +99,28 @@ export interface CurvePoint {
   readonly value: number;
 }
 
+export interface SeedAccuracy {
+  readonly seed: number;
+  readonly within: number;
+  readonly beyond: number;
+  readonly by_distance: readonly number[];
+  readonly by_attractors: readonly number[];
+  readonly by_attractors_beyond: readonly number[];
+  readonly curve: readonly CurvePoint[];
+}
+
 export interface CellAccuracy {
   readonly cell: "rnn" | "lstm";
   readonly parameters: number;
   readonly learning_rate: number;
   readonly within: Share;
   readonly beyond: Share;
-  readonly others_within: readonly number[];
-  readonly others_beyond: readonly number[];
+  readonly seed: number;
   readonly by_distance: readonly Share[];
   readonly by_attractors: readonly Share[];
   readonly by_attractors_beyond: readonly Share[];
   readonly curve: readonly CurvePoint[];
+  readonly others: readonly SeedAccuracy[];
 }
 
 export interface TrainingBudget {
@@ -125,6 +135,8 @@ export interface AccuracyTable {
   readonly batch: number;
   readonly learning_rates: readonly number[];
   readonly trained_to: number;
+  readonly validation: number;
+  readonly tests: number;
   readonly tested_to: number;
   readonly attractors_from: number;
 }
@@ -404,6 +416,7 @@ export interface ModelRemedy {
 
 export interface ModelFinding {
   readonly rule: string;
+  readonly title: string;
   readonly severity: string;
   readonly source: string;
   readonly places: readonly ModelPlace[];
@@ -418,6 +431,11 @@ export interface ModelOverview {
   readonly faults: readonly string[];
   readonly remarks: readonly string[];
   readonly findings: readonly ModelFinding[];
+}
+
+export interface ModelEnd {
+  readonly step: number;
+  readonly sequences: number;
 }
 
 export interface ModelBand {
@@ -457,6 +475,8 @@ export interface ModelLayer {
   readonly stride: number;
   readonly boundaries: readonly number[];
   readonly cuts: readonly number[];
+  readonly ends: readonly ModelEnd[];
+  readonly whole: number;
   readonly smallest_log10: number;
   readonly bands: readonly ModelBand[];
   readonly sampled: number;
@@ -616,7 +636,7 @@ export const ACCURACY_SPEC_FIELDS = {
 } as const satisfies Fields;
 
 export const ACCURACY_SPEC_DEFAULTS: AccuracySpec = {
-  "budget": "short"
+  "budget": "long"
 };
 
 export const NETWORK_FIELDS = {
@@ -1499,8 +1519,8 @@ export const SENTENCE_SPEC_DEFAULTS: SentenceSpec = {
   "distance": 12,
   "attractors": 2,
   "number": "singular",
-  "seed": 0,
-  "budget": "short",
+  "seed": 1880,
+  "budget": "long",
   "own": ""
 };
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { reachOf, stacked } from "./stack";
 import { grow, visible } from "./tree";
-import { measured } from "./words";
+import { bandsNote, cutsNote, endsNote, marksOf, measured } from "./words";
 
 const entry = (name: string) => ({ key: name, name, identity: "", horizon: "", severity: "" });
 
@@ -61,5 +61,45 @@ describe("a number of evidence", () => {
       "-2.00 × 10^-7",
       "NaN",
     ]);
+  });
+});
+
+describe("what happens at steps", () => {
+  const even = { boundaries: [], cuts: [], ends: [], whole: 4, batch: 4, steps: 60 };
+  const ragged = {
+    ...even,
+    ends: [
+      { step: 20, sequences: 1 },
+      { step: 35, sequences: 2 },
+    ],
+    whole: 1,
+  };
+
+  it("is nothing where all sequences are of one length", () => {
+    expect(marksOf(even)).toEqual([]);
+    expect(endsNote(even) + cutsNote(even)).toBe("");
+    expect(bandsNote(even)).toContain("Median over the sequences;");
+  });
+
+  it("marks where sequences end, and says that lines may jump there", () => {
+    expect(marksOf(ragged)).toEqual([
+      { at: 20, name: "1 sequence ends before step 20" },
+      { at: 35, name: "2 sequences end before step 35" },
+    ]);
+    expect(endsNote(ragged)).toBe(
+      " 3 sequences of 4 end between steps 20 and 35, 1 reaches step 59: a line may jump where sequences end, since others are left. Upright lines mark these ends.",
+    );
+    expect(bandsNote(ragged)).toContain("that are there at each step");
+  });
+
+  it("marks each step once, and of many ends the first and the last", () => {
+    const both = marksOf({ ...ragged, cuts: [20], boundaries: [20, 40] });
+    expect(both.map(({ at }) => at)).toEqual([20, 40, 35]);
+    expect(both[0]?.name).toBe(
+      "the state was detached before step 20; 1 sequence ends before step 20",
+    );
+    const many = Array.from({ length: 20 }, (_, at) => ({ step: at + 1, sequences: 1 }));
+    expect(marksOf({ ...even, ends: many }).map(({ at }) => at)).toEqual([1, 20]);
+    expect(endsNote({ ...even, ends: many })).toContain("the first and the last of these ends");
   });
 });

@@ -1,10 +1,11 @@
 /** What the part "Sentences" says: every sentence is made from the numbers beside it. */
-import type { Series } from "../chart/series";
+import type { Point, Series } from "../chart/series";
 import { type Level, spoken } from "../lib/levels";
 import type {
   AccuracyTable,
   CellAccuracy,
   Prediction,
+  SeedAccuracy,
   SentenceAnswer,
   SentenceWord,
   Share,
@@ -18,7 +19,7 @@ export const DASHES = { rnn: "7 4", lstm: "none" } as const;
 export function percent(share: number): string {
   if (share > 0 && share < 0.001) return "under 0.1 %";
   if (share < 1 && share > 0.999) return "over 99.9 %";
-  const digits = share < 0.01 || share > 0.99 ? 1 : 0;
+  const digits = share < 0.02 || share > 0.98 ? 1 : 0;
   return `${Number((share * 100).toFixed(share === 0 || share === 1 ? 0 : digits))} %`;
 }
 
@@ -86,6 +87,33 @@ export function gradientText(answer: SentenceAnswer, which: "d_word" | "d_h"): s
 const interval = (one: Share) =>
   `${percent(one.value)} (${percent(one.low)} to ${percent(one.high)}, n = ${thousands(one.count)})`;
 
+/** What the gradients of two trained networks can be read for, and what not. */
+export function meaningText(answer: SentenceAnswer, which: "d_word" | "d_h"): string {
+  const gap = (one: Prediction) => Math.abs(one.right_logit - one.wrong_logit).toFixed(1);
+  const gaps = listed(answer.predictions.map((one) => `the ${NAMES[one.cell]} by ${gap(one)}`));
+  const read = `Both networks are trained, and have made their choice: ${gaps} in logits. What is drawn is by how much a small change of each word would still move it, and not how training got there.`;
+  const kept =
+    "A network that holds on to a bit firmly lets small changes of it die out, so that a small gradient at the subject may mean that it was forgotten, or that it is safely kept.";
+  return `${read} ${kept} ${rankingText(answer, which)}`;
+}
+
+/** That the sizes of the gradients of two networks rank nothing. */
+function rankingText(answer: SentenceAnswer, which: "d_word" | "d_h"): string {
+  const subject = answer.words.findIndex((word) => word.role === "subject");
+  const [first, second] = answer.predictions;
+  const [a, b] = [first?.[which][subject], second?.[which][subject]];
+  const rule =
+    "Compare words within one network; between networks sizes are no ranking, accuracy is.";
+  if (!first || !second || typeof a !== "number" || typeof b !== "number") return rule;
+  const [larger, smaller] = a >= b ? [first, second] : [second, first];
+  const times = `At “${answer.words[subject]?.text}” the ${NAMES[larger.cell]}’s is ${spoken(Math.abs(a - b))} times the ${NAMES[smaller.cell]}’s`;
+  const both =
+    first.right === second.right
+      ? `and ${first.right ? "both are right" : "both are wrong"}`
+      : `and the ${NAMES[(first.right ? first : second).cell]} is right`;
+  return `${times}, ${both}. ${rule}`;
+}
+
 /** Accuracy within and beyond the distances of training. */
 export function reachText(table: AccuracyTable): string {
   const told = (pick: (cell: CellAccuracy) => Share) =>
@@ -120,20 +148,35 @@ export function learningText(table: AccuracyTable): string {
       ? `the ${NAMES[cell.cell]} does not within its ${thousands(table.steps)} steps (${percent(cell.curve.at(-1)?.value ?? 0)} at the end)`
       : `the ${NAMES[cell.cell]} does from step ${thousands(point.step)} on`;
   });
-  return `Who gets ${percent(KNOWN)} of the verbs right and stays there? ${capital(told.join("; "))}.`;
+  const sentences = thousands(table.validation * table.trained_to);
+  return `Who gets ${percent(KNOWN)} of the verbs right and stays there? ${capital(told.join("; "))}. This is of the ${sentences} validation sentences, ${table.validation} of each distance from 1 to ${table.trained_to}; those above are test sentences, ${table.tests} of each distance and number of attractors, more of which are long.`;
 }
 
-/** How much hangs on the seed of the training. */
+const range = (values: readonly number[]) => {
+  const [low, high] = [percent(Math.min(...values)), percent(Math.max(...values))];
+  return low === high ? low : `${low} to ${high}`;
+};
+
+const RANKS = ["the best", "the second best", "the third best", "the fourth best"];
+
+/** The one that ships among those from other seeds: how much of its accuracy is luck. */
 export function luckText(table: AccuracyTable): string {
   const told = table.cells
-    .filter((cell) => cell.others_within.length > 0)
+    .filter((cell) => cell.others.length > 0)
     .map((cell) => {
-      const name = NAMES[cell.cell];
-      const within = listed(cell.others_within.map(percent));
-      const beyond = listed(cell.others_beyond.map(percent));
-      return `the ${name} trained from other seeds gets ${within} right at the distances of training and ${beyond} beyond, where the one above gets ${percent(cell.within.value)} and ${percent(cell.beyond.value)}`;
+      const better = cell.others.filter((one) => one.within > cell.within.value).length;
+      const level = cell.others.some((one) => one.within === cell.within.value);
+      const place = better === cell.others.length ? "the worst" : (RANKS[better] ?? "one");
+      const rank = level ? `level with ${place}` : place;
+      const [within, beyond] = [
+        cell.others.map((one) => one.within),
+        cell.others.map((one) => one.beyond),
+      ];
+      return `the ${NAMES[cell.cell]} shown, with ${percent(cell.within.value)} and ${percent(cell.beyond.value)}, is ${rank}; the ${cell.others.length} others get ${range(within)} and ${range(beyond)}`;
     });
-  return told.length === 0 ? "" : `How much is luck? ${capital(told.join("; "))}.`;
+  if (told.length === 0) return "";
+  const count = (table.cells[0]?.others.length ?? 0) + 1;
+  return `How much is luck? Each network was trained from ${count} seeds. At the distances of training and beyond them, ${told.join("; ")}.`;
 }
 
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
@@ -148,23 +191,47 @@ const style = (cell: CellAccuracy) => ({
 const withIntervals = (shares: readonly Share[], first: number) =>
   shares.map(({ value, low, high, count }, at) => ({ x: first + at, value, low, high, count }));
 
+/** The network that ships, and thin beside it those from other seeds. */
+function seriesOf(
+  table: AccuracyTable,
+  shipped: (cell: CellAccuracy) => readonly Point[],
+  further: (one: SeedAccuracy) => readonly Point[],
+): Series[] {
+  return [
+    ...table.cells.map((cell) => ({ ...style(cell), points: shipped(cell) })),
+    ...table.cells.flatMap((cell) =>
+      cell.others.map((one) => ({
+        ...style(cell),
+        name: `${NAMES[cell.cell]}, seed ${one.seed}`,
+        of: NAMES[cell.cell],
+        points: further(one),
+      })),
+    ),
+  ];
+}
+
+const without = (values: readonly number[], first: number) =>
+  values.map((value, at) => ({ x: first + at, value }));
+
 export function distanceSeries(table: AccuracyTable): Series[] {
-  return table.cells.map((cell) => ({
-    ...style(cell),
-    points: withIntervals(cell.by_distance, 1),
-  }));
+  return seriesOf(
+    table,
+    (cell) => withIntervals(cell.by_distance, 1),
+    (one) => without(one.by_distance, 1),
+  );
 }
 
 export function attractorSeries(table: AccuracyTable, beyond: boolean): Series[] {
-  return table.cells.map((cell) => ({
-    ...style(cell),
-    points: withIntervals(beyond ? cell.by_attractors_beyond : cell.by_attractors, 0),
-  }));
+  return seriesOf(
+    table,
+    (cell) => withIntervals(beyond ? cell.by_attractors_beyond : cell.by_attractors, 0),
+    (one) => without(beyond ? one.by_attractors_beyond : one.by_attractors, 0),
+  );
 }
 
+const points = (one: CellAccuracy | SeedAccuracy) =>
+  one.curve.map(({ step, value }) => ({ x: step, value }));
+
 export function learningSeries(table: AccuracyTable): Series[] {
-  return table.cells.map((cell) => ({
-    ...style(cell),
-    points: cell.curve.map(({ step, value }) => ({ x: step, value })),
-  }));
+  return seriesOf(table, points, points);
 }
