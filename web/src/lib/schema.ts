@@ -367,6 +367,8 @@ export interface Matrix {
   readonly steps: readonly number[];
   readonly log10: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
   readonly own: number | null;
+  readonly far_steps: number;
+  readonly far: number | null;
 }
 
 export interface ModelEntry {
