@@ -266,6 +266,7 @@ export interface LessonReached {
   readonly most_steps: number;
   readonly everywhere: boolean;
   readonly rate: number;
+  readonly each_step: number;
   readonly horizon_steps: number | null;
 }
 
@@ -299,6 +300,11 @@ export interface LessonStep {
   readonly smallest_forget: number;
   readonly largest_forget: number;
   readonly shares: readonly LessonShare[];
+  readonly lag: number;
+  readonly gain: number | "zero" | "infinite" | "nan" | "padding";
+  readonly rnn_left: number | "zero" | "infinite" | "nan" | "padding";
+  readonly torch_left: number | "zero" | "infinite" | "nan" | "padding";
+  readonly torch_gain: number | "zero" | "infinite" | "nan" | "padding";
   readonly entered: number;
 }
 
