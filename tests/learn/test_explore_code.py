@@ -17,6 +17,7 @@ from carousel.learn import (
     products,
     spectra,
 )
+from carousel.learn._settings import applied, network
 from carousel.report import Level, level
 
 CASES = {
@@ -81,6 +82,20 @@ def test_gradients(case: str) -> None:
             assert ((name, what) in curves) == bool(getattr(one, what))
             if (name, what) in curves:
                 near(curves[name, what], getattr(one, what))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_torch_has_is_of_torch(case: str) -> None:
+    """The numbers of these cases are compared above, so torch draws the same weights."""
+    settings = CASES[case]
+    text = code(CodeRequest(settings)).text
+    for name, one in (("first", settings.first), ("second", settings.second)):
+        kind = type(network(one, settings.steps, settings.seed))
+        plain = applied(one)
+        known = plain.cell in {"rnn-tanh", "rnn-relu", "lstm", "gru"} and plain.gradient == "full"
+        home = "torch.nn" if known else "carousel"
+        assert f"\n{name} = {home}.{kind.__name__}(" in text
+        assert (f"{name} = torch.nn." in text) == known
 
 
 @pytest.mark.parametrize("case", ["biases", "one step"])

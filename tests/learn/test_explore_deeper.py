@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from decimal import Decimal
+from typing import Literal
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from carousel.learn import (
     Nothing,
     PowerRequest,
     Settings,
+    explore,
     horizons,
     matrix,
     parse,
@@ -111,6 +113,47 @@ def test_the_step_that_passes_is_the_first_one(factor: float) -> None:
 
     assert there(passes)
     assert not there(passes - 1)
+
+
+@pytest.mark.parametrize("which", ["first", "second"])
+def test_the_preset_hides_what_its_caption_says(which: Literal["first", "second"]) -> None:
+    """Level totals, and next to nothing of the first one from losses far away."""
+    preset = next(one for one in PRESETS if one.name == "A loss at every step hides it")
+    settings = preset.settings
+    found = matrix(MatrixRequest(settings, which))
+    assert found.far is not None
+    assert f"more than {found.far_steps} steps" in preset.says
+    assert abs(found.far) < 1e-9
+    one = settings.first if which == "first" else settings.second
+    assert one.init == "default"
+    assert one.forget_bias is None
+    total = measured(one, settings).log10_norm("d_h")[:, 0]
+    assert float(total.max() - total.min()) < 0.5
+
+
+def test_what_came_from_afar_is_the_rest_of_what_came_from_near() -> None:
+    """With a bias of 3 nearly all of it: nothing that this preset could be an example of."""
+    settings = Settings(second=Network("lstm", forget_bias=3.0), loss="every")
+    found = matrix(MatrixRequest(settings, "second"))
+    near = measured(settings.second, settings).itemised(
+        list(range(found.far_steps + 1)), t_from=0, t_to=1
+    )
+    assert found.far == pytest.approx(1 - float(near.share_h.sum()), abs=1e-5)
+    assert found.far is not None
+    assert found.far > 0.9
+    assert matrix(MatrixRequest(replace(settings, steps=51), "second")).far is None
+    assert matrix(MatrixRequest(replace(settings, steps=52), "second")).far is not None
+
+
+def test_along_the_carousel_of_1997_dl_dc_is_constant() -> None:
+    preset = next(one for one in PRESETS if one.name == "The carousel of 1997 is constant")
+    found = explore(preset.settings)
+    for flat in (found.first.carousel, found.second.carousel, found.second.d_c):
+        assert len(set(flat)) == 1
+    first, last = found.first.d_c[0], found.first.d_c[-1]
+    assert isinstance(first, float)
+    assert isinstance(last, float)
+    assert abs(first - last) > 1  # "The full one does not stay constant."
 
 
 def test_presets_are_requests() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from statistics import median
+from typing import Any
 
 import pytest
 import torch
 
 from carousel import measure, theory
-from carousel.learn import Lesson, LessonRequest, Settings, lesson
+from carousel.learn import Lesson, LessonRequest, Settings, explore, lesson
 from carousel.learn._lesson import KEPT
 from carousel.learn._lesson_networks import measured
 from carousel.learn._settings import Network, loss_of, network, signal
@@ -120,6 +122,8 @@ def test_what_the_prose_claims_of_the_networks(numbers: Lesson) -> None:
     assert reach.lstm_bias_1.horizon_steps > numbers.gates.unit.horizon_steps
     assert reach.lstm_bias_3.horizon_steps is None
     assert abs(reach.lstm_bias_3.rate) < 0.05
+    # "the whole network keeps more of it at each step than its gate alone"
+    assert numbers.gates.unit.f < reach.lstm_bias_1.each_step < 1
 
 
 def test_what_the_prose_claims_of_clipping(numbers: Lesson) -> None:
@@ -133,11 +137,34 @@ def test_what_the_prose_claims_of_clipping(numbers: Lesson) -> None:
     assert clipping.window_steps < 10
 
 
-def test_the_carousel_fades_where_the_whole_does_not(numbers: Lesson) -> None:
-    for share in numbers.one_step.shares[1:]:
+def test_the_carousel_fades_more_than_the_whole(numbers: Lesson) -> None:
+    """||dL/dc|| by lag is what the figure beside it draws; the whole is the larger one."""
+    step = numbers.one_step
+    drawn = [
+        explore(replace(numbers.presets.bias_3, seed=seed)).second for seed in range(numbers.seeds)
+    ]
+    for share in step.shares:
+        for found, name in ((share.carousel, "carousel"), (share.full, "d_c")):
+            curves: list[Any] = [getattr(one, name) for one in drawn]
+            falls = [curve[-1 - share.lag] - curve[-1] for curve in curves]
+            assert found == pytest.approx(median(falls), abs=2e-5)
         assert isinstance(share.carousel, float)
         assert isinstance(share.full, float)
-        assert share.carousel < 0 < share.full
+        assert share.carousel < share.full < 0
+    carousel = [10.0 ** float(share.carousel) for share in step.shares]
+    assert carousel[0] == pytest.approx(0.95, abs=0.01)  # a product of gates near sigma(3)
+    assert step.lag == 100
+    assert carousel[-1] < 0.02
+    assert step.gain == pytest.approx(float(step.shares[-1].full) - float(step.shares[-1].carousel))
+
+
+def test_both_as_torch_draws_them_are_lost_in_float32(numbers: Lesson) -> None:
+    step = numbers.one_step
+    found = explore(numbers.presets.torch)
+    left = [float(one[0]) - float(one[-1]) for one in (found.first.d_h, found.second.d_c)]
+    assert [step.rnn_left, step.torch_left] == pytest.approx(left, abs=2e-5)
+    assert step.torch_gain == pytest.approx(left[1] - left[0], abs=2e-5)
+    assert max(left) < numbers.doubling.smallest_log10
 
 
 def test_the_presets_are_settings_that_the_explorer_takes(numbers: Lesson) -> None:

@@ -278,6 +278,65 @@ def test_the_itemised_matrix(visit: Visit) -> None:
     expect(figure(page, title)).to_contain_text("From the loss of step 24 to step 23:")
 
 
+def test_the_matrix_of_one_loss_is_not_drawn(visit: Visit) -> None:
+    page = visit(f"{STATE}&open=matrix")
+    link = page.get_by_role("link", name="Put a loss at every step")
+    expect(link).to_be_visible()
+    expect(page.get_by_label("Matrix of the network")).to_have_count(0)
+    expect(figure(page, "What each loss sends back")).to_have_count(0)
+    link.click()
+    expect(figure(page, "What each loss sends back")).to_be_visible()
+    expect(link).to_have_count(0)
+    expect(page).to_have_url(re.compile("loss=every"))
+
+
+def test_the_deeper_figures_do_not_close_each_other(visit: Visit) -> None:
+    page = visit(f"{STATE}&open=spectra")
+    figure(page, "The largest Lyapunov exponents").wait_for()
+    page.get_by_role("heading", name="The product of the Jacobians").click()
+    expect(figure(page, "Norm of ds_T/ds_t")).to_be_visible()
+    expect(figure(page, "The largest Lyapunov exponents")).to_be_visible()
+    expect(page).to_have_url(re.compile("open=products-spectra"))
+    page.get_by_role("heading", name="Lyapunov exponents", exact=True).click()
+    expect(figure(page, "The largest Lyapunov exponents")).to_be_hidden()
+    expect(figure(page, "Norm of ds_T/ds_t")).to_be_visible()
+
+
+def test_a_number_out_of_range_is_said(visit: Visit) -> None:
+    page = visit(STATE)
+    typed = page.get_by_label("Second network: Units, typed")
+    typed.fill("256")
+    typed.press("Enter")
+    expect(typed).to_have_value("128")
+    said = page.get_by_text("256 is outside 1 to 128: 128 is used.")
+    expect(said).to_have_attribute("role", "status")
+    expect(page.get_by_role("group", name="Second network")).to_contain_text("1 to 128")
+    slider = page.get_by_label("Second network: Units", exact=True)
+    slider.press("ArrowLeft")
+    expect(said).to_have_count(0)
+    expect(page).to_have_url(re.compile(r"second\.hidden=127"))
+
+
+def test_of_an_lstm_the_sentence_follows_the_cell_state(visit: Visit) -> None:
+    page = visit("explorer?v=1&second.forget_bias=3")
+    one = explore(Settings(second=Network(forget_bias=3.0))).second
+    (c0, c), h = (one.d_c[0], one.d_c[-1]), one.d_h[-1]
+    assert isinstance(c0, float)
+    assert isinstance(c, float)
+    assert isinstance(h, float)
+    summary = figure(page, "The gradient by step")
+    expect(summary).to_contain_text(f"{10 ** (c0 - c):.3g} of ‖dL/dc‖ (LSTM, forget bias 3)")
+    expect(page.locator(".said")).to_contain_text(f"‖dL/dc‖ is {10 ** (c - h):.3g} of ‖dL/dh‖")
+
+
+def test_lines_that_cannot_be_told_apart_are_named(visit: Visit) -> None:
+    page = visit("explorer")
+    page.get_by_role("link", name="The carousel of 1997 is constant").click()
+    expect(page.locator(".said")).to_contain_text(
+        "Upon each other lie LSTM of 1997: carousel alone = LSTM of 1997, gradient of 1997: dL/dc"
+    )
+
+
 def test_the_script_can_be_copied(visit: Visit) -> None:
     page = visit(STATE)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -301,7 +360,8 @@ def test_zero_and_what_is_beyond_float32_are_to_be_seen(visit: Visit) -> None:
 def test_nothing_to_complain_about_with_all_open(
     visit: Visit, view: str, figures: int, width: int
 ) -> None:
-    page = visit(f"{STATE}&open={view}&of=second&lock=seed", width=width, mode="dark")
+    state = STATE.replace("loss=middle", "loss=every")
+    page = visit(f"{state}&open={view}&of=second&lock=seed", width=width, mode="dark")
     expect(page.locator("figure")).to_have_count(figures)
     for summary in page.locator("summary:visible").all():
         closed = summary.evaluate("one => !one.parentElement.open && !one.querySelector('h3')")

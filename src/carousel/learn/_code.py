@@ -77,9 +77,11 @@ def _network(name: str, one: Network, settings: Settings) -> list[str]:
         options["gradient"] = "1997"
     said = "".join(f', {key}="{value}"' for key, value in options.items())
     generator = f"torch.Generator().manual_seed({settings.seed})"
+    # Carousel's layers draw the same numbers as torch's, which is what its reader knows.
+    home = "torch.nn" if of_torch(one) else "carousel"
     lines = [
         f"torch.manual_seed({settings.seed})  # {spoken(one)}",
-        f"{name} = carousel.{cell.layer.__name__}({INPUT_SIZE}, {one.hidden}{said})",
+        f"{name} = {home}.{cell.layer.__name__}({INPUT_SIZE}, {one.hidden}{said})",
     ]
     if one.init == "orthogonal":
         lines.append(f"carousel.init.orthogonal_({name}, generator={generator})")
@@ -94,6 +96,11 @@ def _network(name: str, one: Network, settings: Settings) -> list[str]:
         lines += ["with torch.no_grad():", f"    {name}.weight_hh_l0.mul_({one.gain!r})"]
     lines.append(f'{name} = carousel.measure({name}, lambda: loss_of({name}(x)[0]))["l0"]')
     return lines
+
+
+def of_torch(one: Network) -> bool:
+    """Whether torch has this cell, and its gradient."""
+    return one.cell in ("rnn-tanh", "rnn-relu", "lstm", "gru") and one.gradient == "full"
 
 
 BOTH = 'for name, layer in {"first": first, "second": second}.items():'

@@ -40,7 +40,9 @@ def requests() -> Iterator[tuple[str, Any]]:
         yield "code", CodeRequest(preset.settings)
     yield "products", Settings()
     yield "spectra", Settings()
-    yield "matrix", MatrixRequest(Settings())
+    every = Settings(loss="every")  # a preset, and where the figure of one loss leads to
+    yield "matrix", MatrixRequest(every, "first")
+    yield "matrix", MatrixRequest(every, "second")
 
 
 def explored() -> list[Settings]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from carousel.flow import LayerFlow, measure
 from carousel.layers import GRU, LSTM, RNN
-from carousel.learn._explore import levels
+from carousel.learn._explore import carousel_alone, levels
 from carousel.learn._settings import INPUT_SIZE, Network, Settings, loss_of, network, signal
 from carousel.report import Level, level
 
@@ -92,13 +93,17 @@ def measured(
 
 @dataclass(frozen=True)
 class LessonReached:
-    """How far back the gradient of one kind of network came, over the seeds."""
+    """How far back ||dL/dc_t|| came, or ||dL/dh_t|| where there is no c, over the seeds.
+
+    All of it beside the same norm at the step of the loss.
+    """
 
     reach_steps: float  # steps back until less than ``LEFT`` was left, the median over the seeds
     least_steps: float
     most_steps: float
     everywhere: bool  # with every seed that much was left at the first step too
     rate: float  # of the product of Jacobians, per step, natural logarithm; the median
+    each_step: float  # exp(rate): what the product keeps from one step to the next
     horizon_steps: float | None  # -1 / rate; None unless it decays with every seed
 
 
@@ -154,6 +159,7 @@ def reached(one: Network) -> LessonReached:
         most_steps=max(steps),
         everywhere=min(steps) == STEPS,
         rate=rate,
+        each_step=math.exp(rate),
         horizon_steps=-1 / rate if kinds == {"decaying"} else None,
     )
 
@@ -170,10 +176,10 @@ class LessonTerm:
 
 @dataclass(frozen=True)
 class LessonShare:
-    """What the carousel alone lets through beside everything, over a lag: log10 of norms."""
+    """log10 of ||dL/dc_{T-lag}|| / ||dL/dc_T||, medians over the seeds: what the figure draws."""
 
     lag: int
-    carousel: Level
+    carousel: Level  # of the part that came along the carousel alone
     full: Level
 
 
@@ -186,12 +192,17 @@ class LessonStep:
     terms: tuple[LessonTerm, ...]
     smallest_forget: float  # of the gates at that step, with a bias of 3
     largest_forget: float
-    shares: tuple[LessonShare, ...]  # with a bias of 3
+    shares: tuple[LessonShare, ...]  # with a bias of 3, by the steps back
+    lag: int  # the last of these
+    gain: Level  # log10 of the full one over the part along the carousel there
+    rnn_left: Level  # log10 of ||dL/dh_0|| / ||dL/dh_T|| of the tanh RNN, T the last step
+    torch_left: Level  # the same of dL/dc, of the LSTM as PyTorch draws it
+    torch_gain: Level  # log10 of the second over the first
     entered: float  # ||dL/dc_T|| beside ||dL/dh_T||, T the last step: the way in, gone once
 
 
 def one_step() -> LessonStep:
-    """Measured with the first seed, in the middle of the sequence."""
+    """Measured with the first seed, in the middle of the sequence; the shares with all seeds."""
     step, seed = STEPS // 2, SEEDS[0]
     found = []
     for one in (LIKE_TORCH, BIAS_1, BIAS_3):
@@ -202,23 +213,52 @@ def one_step() -> LessonStep:
         {name: float(torch.linalg.matrix_norm(term[0].double(), 2)) for name, term in one.items()}
         for one in found
     ]
-    share = flow.carousel_share()  # of the last: a bias of 3
+    # Of the last of them, with a bias of 3:
     f = flow.gates["f"][step, 0]
     last = flow.log10_norm("d_c")[-1, 0] - flow.log10_norm("d_h")[-1, 0]
+    alone, full = _shares()
+    by_lag = tuple(
+        LessonShare(*one) for one in zip(LAGS, map(level, alone), map(level, full), strict=True)
+    )
+    rnn_left = _fall(measured(PLAIN, seed)[0].log10_norm("d_h"))[-1]
+    torch_left = _fall(measured(LIKE_TORCH, seed)[0].log10_norm("d_c"))[-1]
     return LessonStep(
         step=step,
         seed=seed,
         terms=tuple(LessonTerm(name, *(one[name] for one in sizes)) for name in sizes[0]),
         smallest_forget=float(f.min()),
         largest_forget=float(f.max()),
-        shares=tuple(
-            LessonShare(
-                lag, level(float(share.log10_carousel[lag])), level(float(share.log10_full[lag]))
-            )
-            for lag in LAGS
-        ),
+        shares=by_lag,
+        lag=by_lag[-1].lag,
+        gain=level(full[-1] - alone[-1]),
+        rnn_left=level(rnn_left),
+        torch_left=level(torch_left),
+        torch_gain=level(torch_left - rnn_left),
         entered=float(10**last),
     )
+
+
+def _shares() -> tuple[list[float], list[float]]:
+    """By lag, with a bias of 3: along the carousel alone, and in all."""
+    alone, full = [], []
+    for seed in SEEDS:
+        flow, _, _ = measured(BIAS_3, seed)
+        one = carousel_alone(flow)
+        assert one is not None
+        alone.append(_fall(one))
+        full.append(_fall(flow.log10_norm("d_c")))
+    return [_medians(alone, lag) for lag in LAGS], [_medians(full, lag) for lag in LAGS]
+
+
+def _fall(log10: Tensor) -> list[float]:
+    """log10 of a norm by lag, beside what it is at the last step, where the loss is."""
+    back = log10[:, 0].flip(0)
+    found: list[float] = (back - back[0]).tolist()
+    return found
+
+
+def _medians(by_seed: list[list[float]], lag: int) -> float:
+    return statistics.median(one[lag] for one in by_seed)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from typing import Literal
 
 import torch
 
+from carousel.flow import LayerFlow
 from carousel.learn._explore import measured
 from carousel.learn._settings import Settings, spoken
 from carousel.report import Level, level
 
 __all__ = ["Matrix", "MatrixRequest", "matrix"]
 
+FAR = 50
 MOST = 200  # rows, and columns; of longer sequences every n-th step is shown
 
 
@@ -35,6 +37,8 @@ class Matrix:
     steps: tuple[int, ...]
     log10: tuple[Level, ...]  # row after row; "padding" after the step of the loss
     own: float | None  # the median share in dL/dh_t of the loss at t itself; None: no number
+    far_steps: int  # steps between a loss and the first step, beyond which it counts as far
+    far: float | None  # the share in dL/dh_0 of all losses that are far; None: no number, or none
 
 
 def matrix(request: MatrixRequest, proceed: Callable[[], None] = lambda: None) -> Matrix:
@@ -60,4 +64,15 @@ def matrix(request: MatrixRequest, proceed: Callable[[], None] = lambda: None) -
         steps=tuple(shown),
         log10=tuple(log10),
         own=share if math.isfinite(share) else None,
+        far_steps=FAR,
+        far=from_afar(layer),
     )
+
+
+def from_afar(layer: LayerFlow) -> float | None:
+    """How much of dL/dh_0 was sent by losses more than ``FAR`` steps later, shown or not."""
+    losses = list(range(FAR + 1, layer.steps))
+    if not losses:
+        return None
+    share = float(layer.itemised(losses, t_from=0, t_to=1).share_h[:, 0, 0].sum())
+    return share if math.isfinite(share) else None

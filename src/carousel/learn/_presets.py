@@ -49,8 +49,8 @@ PRESETS = (
     ),
     Preset(
         "The carousel of 1997 is constant",
-        "No forget gate: along the carousel alone nothing is lost, and the truncated gradient "
-        "follows nothing else.",
+        "No forget gate: along the carousel alone all of dL/dc is kept, and the truncated gradient "
+        "follows nothing else. The full one does not stay constant.",
         Settings(Network("lstm-1997"), Network("lstm-1997", gradient="1997")),
     ),
     Preset(
@@ -75,9 +75,9 @@ PRESETS = (
     ),
     Preset(
         "A loss at every step hides it",
-        "The totals look level, since each step's own loss feeds them; the itemised matrix shows "
-        "how little of it comes from afar.",
-        Settings(Network("rnn-tanh"), Network("lstm", forget_bias=3.0), loss="every"),
+        "Both as PyTorch draws them. The totals look level, since each step's own loss feeds them; "
+        "next to nothing comes from more than 50 steps away, as the itemised matrix says.",
+        Settings(loss="every"),
     ),
 )
 

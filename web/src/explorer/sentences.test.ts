@@ -10,6 +10,8 @@ import {
   productSentence,
   scientific,
   singularSentence,
+  togetherSentence,
+  tollSentence,
 } from "./sentences";
 
 function curves(name: string, d_h: Level[], more: Partial<Curves> = {}): Curves {
@@ -92,5 +94,39 @@ test("products and matrix without anything to say say so", () => {
   expect(productSentence({ first: one, second: one })).toBe("There is one step, and no product.");
   expect(singularSentence({ first: one, second: one })).toContain("there is no lag");
   const matrix = { name: "A", losses: [0], steps: [0], log10: ["zero" as const], own: null };
-  expect(matrixSentence(matrix)).toContain("no step");
+  const none = { ...matrix, far_steps: 50, far: null };
+  expect(matrixSentence(none)).toContain("no step");
+  expect(matrixSentence({ ...none, own: 0.8556 })).toMatch(/makes 85\.6 % or more .*losses\.$/);
+});
+
+test.each([
+  [0.9756, "make 97.6 % of"],
+  [-4.6e-5, "make less than 0.1 % of"],
+  [-0.0312, "make −3.1 % of"],
+])("a share of %f from afar", (far, said) => {
+  const matrix = { name: "A", losses: [0], steps: [0], log10: [0], own: 0.5, far_steps: 50, far };
+  expect(matrixSentence(matrix)).toContain(`Losses more than 50 steps later ${said} dL/dh_0.`);
+});
+
+test("a network with a cell state is followed by dL/dc, and the way in is said once", () => {
+  const lstm = curves("LSTM", [-3, -3.5, 1], { d_c: [-1, 0, 0], carousel: [-2, -1, 0] });
+  const rnn = curves("RNN", [-4, -2, 0]);
+  expect(gradientSentence({ first: rnn, second: lstm, loss_step: 2 }, "last")).toBe(
+    "For each 1 at step 2, where the loss is, step 0 gets 1.0 × 10⁻⁴ of ‖dL/dh‖ (RNN) and 0.1 of ‖dL/dc‖ (LSTM).",
+  );
+  expect(gradientSentence({ first: lstm, second: lstm, loss_step: 2 }, "last")).toBe(
+    "For each 1 of ‖dL/dc‖ at step 2, where the loss is, step 0 gets 0.1 (LSTM, first) and 0.1 (LSTM, second).",
+  );
+  expect(tollSentence(lstm, 2, "last")).toContain("at step 2, ‖dL/dc‖ is 0.1 of ‖dL/dh‖.");
+  expect(tollSentence(lstm, 2, "every")).toBe("");
+  expect(tollSentence(rnn, 2, "last")).toBe("");
+});
+
+test("lines that lie upon each other are named", () => {
+  const line = (name: string, ...levels: Level[]) => ({ name, levels });
+  const flat = [line("a", 0, 0), line("b", 0.001, 0), line("c", "zero", 0), line("d", 0, 0)];
+  expect(togetherSentence(flat)).toBe("Upon each other lie a = b = d.");
+  const pairs = [...flat.slice(1, 3), line("e", "zero", 0), line("f", 0, 0)];
+  expect(togetherSentence(pairs)).toBe("Upon each other lie b = f; and c = e.");
+  expect(togetherSentence(flat.slice(1, 3))).toBe("");
 });

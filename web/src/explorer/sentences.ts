@@ -2,20 +2,26 @@
 import { type Level, spoken, spokenIn, superscript } from "../lib/levels";
 import type { Curves, Exploration, Matrix, Power, Products, Spectra } from "../lib/schema";
 
-/** "For each 1 at step 199 step 0 gets 3.5 × 10⁻⁴⁹ (tanh RNN) and 2.3 × 10⁻⁴¹ (LSTM)." */
+/**
+ * "For each 1 at step 199 step 0 gets 3.5 × 10⁻⁴⁹ of ‖dL/dh‖ (tanh RNN) and 0.76 of ‖dL/dc‖ (LSTM)."
+ * Each network by the state that keeps the gradient: dL/dh of an LSTM pays the way from h to c once.
+ */
 export function gradientSentence(found: Exploration, loss: string): string {
   const at = found.loss_step;
   if (at === 0) return `There is one step: ${pair(found, (one) => own(one, 0))}.`;
   if (loss === "every") {
     const each = pair(found, (one) => own(one, 0));
-    return `Each step has a loss of its own. At step 0, ‖dL/dh‖ is ${each}; how little of that comes from far is in the itemised matrix.`;
+    return `Each step has a loss of its own. At step 0, ‖dL/dh‖ is ${each}; how much of that comes from how far is in the itemised matrix.`;
   }
-  const shares = pair(found, (one) => left(one, at));
+  const states = [kept(found.first), kept(found.second)];
+  const same = states[0] === states[1];
+  const shares = pair(found, (one) => left(one, at) + (same ? "" : ` of ‖dL/d${kept(one)}‖`));
+  const of = same ? ` of ‖dL/d${states[0]}‖` : "";
   const after =
     at < found.first.d_h.length - 1
       ? ` Nothing after step ${at} reaches the loss: the gradient there is exactly zero.`
       : "";
-  return `For each 1 of ‖dL/dh‖ at step ${at}, where the loss is, step 0 gets ${shares}.${after}`;
+  return `For each 1${of} at step ${at}, where the loss is, step 0 gets ${shares}.${after}`;
 }
 
 function pair(found: Exploration, say: (one: Curves) => string): string {
@@ -32,11 +38,54 @@ function own(one: Curves, step: number): string {
   return spokenIn(one.d_h[step] ?? "padding", one.smallest_log10, one.largest_log10);
 }
 
+/** The state whose gradient is followed. */
+function kept(one: Curves): "c" | "h" {
+  return one.d_c.length ? "c" : "h";
+}
+
 /** What is left at step 0 of the norm at the step of the loss. */
 function left(one: Curves, at: number): string {
-  const [begin, end] = [one.d_h[0] ?? "padding", one.d_h[at] ?? "padding"];
+  const levels = one.d_c.length ? one.d_c : one.d_h;
+  const [begin, end] = [levels[0] ?? "padding", levels[at] ?? "padding"];
   if (typeof begin !== "number" || typeof end !== "number") return spoken(begin);
   return spoken(begin - end);
+}
+
+/** The toll of the way from h into c, which one loss pays once; "" where there is none. */
+export function tollSentence(one: Curves, at: number, loss: string): string {
+  const [h, c] = [one.d_h[at], one.d_c[at]];
+  if (loss === "every" || typeof h !== "number" || typeof c !== "number") return "";
+  return ` Into c the loss comes through the output gate and tanh, once: at step ${at}, ‖dL/dc‖ is ${spoken(c - h)} of ‖dL/dh‖.`;
+}
+
+/** Which lines lie upon each other, to within what can be seen; "" where none do. */
+export function togetherSentence(
+  lines: readonly { readonly name: string; readonly levels: readonly Level[] }[],
+): string {
+  const groups: (typeof lines)[number][][] = [];
+  for (const line of lines) {
+    const own = groups.find(([first]) => first !== undefined && alike(first.levels, line.levels));
+    if (own) own.push(line);
+    else groups.push([line]);
+  }
+  const shared = groups.filter((one) => one.length > 1);
+  if (!shared.length) return "";
+  const said = shared.map((one) => one.map((line) => line.name).join(" = "));
+  return `Upon each other lie ${said.join("; and ")}.`;
+}
+
+const SEEN = 0.01; // decades
+
+function alike(one: readonly Level[], other: readonly Level[]): boolean {
+  return (
+    one.length === other.length &&
+    one.every((level, at) => {
+      const beside = other[at];
+      return typeof level === "number" && typeof beside === "number"
+        ? Math.abs(level - beside) < SEEN
+        : level === beside;
+    })
+  );
 }
 
 /** What the carousel alone would carry. */
@@ -94,6 +143,14 @@ export function spectrumSentence(found: Spectra): string {
 
 export function matrixSentence(found: Matrix): string {
   if (found.own === null) return `${found.name}: no step's gradient has a part that can be told.`;
-  const share = Math.round(found.own * 100);
-  return `${found.name}: at half of the steps, the loss of the step itself makes ${share} % or more of ‖dL/dh_t‖; what lies left of the diagonal came back from later losses.`;
+  const own = `${found.name}: at half of the steps, the loss of the step itself makes ${percent(found.own)} or more of dL/dh_t; what lies left of the diagonal came back from later losses.`;
+  if (found.far === null) return own;
+  return `${own} Losses more than ${found.far_steps} steps later make ${percent(found.far)} of dL/dh_0.`;
+}
+
+/** A share, with its sign: one that points against the whole is below zero. */
+function percent(share: number): string {
+  if (Math.abs(share) < 5e-4) return "less than 0.1 %";
+  const said = Number((share * 100).toPrecision(Math.abs(share) < 0.1 ? 2 : 3));
+  return `${said < 0 ? "−" : ""}${Math.abs(said)} %`;
 }

@@ -1,6 +1,15 @@
 import { expect, test } from "vitest";
 import type { Curves } from "../lib/schema";
-import { DEFAULTS, FIELDS, LOCKABLE, lines, settingsOf, singularLines } from "./state";
+import {
+  DEFAULTS,
+  FIELDS,
+  isOpen,
+  LOCKABLE,
+  lines,
+  opened,
+  settingsOf,
+  singularLines,
+} from "./state";
 
 const curves = (name: string, more: Partial<Curves> = {}): Curves => {
   const limits = { smallest_log10: -38, largest_log10: 38 };
@@ -13,6 +22,20 @@ test("what can be locked is a field", () => {
   );
   expect(known).toEqual(expect.arrayContaining(LOCKABLE));
   expect(Object.keys(DEFAULTS).sort()).toEqual(Object.keys(FIELDS).sort());
+});
+
+test("the deeper figures open and close each on its own", () => {
+  expect(opened("", "spectra", true)).toBe("spectra");
+  expect(opened("spectra", "products", true)).toBe("products-spectra");
+  expect(opened("products-spectra-matrix", "spectra", false)).toBe("products-matrix");
+  expect(opened("matrix", "matrix", false)).toBe("");
+  expect(isOpen("products-matrix", "matrix")).toBe(true);
+  expect(isOpen("products-matrix", "spectra")).toBe(false);
+  const all = (["products", "spectra", "matrix"] as const).reduce(
+    (open, which) => opened(open, which, true),
+    DEFAULTS.open,
+  );
+  expect(FIELDS.open.choices).toContain(all);
 });
 
 test("a request holds the settings and nothing of the page", () => {

@@ -17,11 +17,35 @@ type Writable<T> = {
   -readonly [K in keyof T]: T[K] extends object ? Writable<T[K]> : T[K];
 };
 
+/** Every set of the deeper figures, in this order, as an address says it. */
+const OPEN = [
+  "",
+  "products",
+  "spectra",
+  "matrix",
+  "products-spectra",
+  "products-matrix",
+  "spectra-matrix",
+  "products-spectra-matrix",
+] as const;
+export type Open = (typeof OPEN)[number];
+export type Deeper = "products" | "spectra" | "matrix";
+const DEEPER: readonly Deeper[] = ["products", "spectra", "matrix"];
+
+export function isOpen(open: Open, which: Deeper): boolean {
+  return open.split("-").includes(which);
+}
+
+/** With one of them opened or closed; the others stay as they are. */
+export function opened(open: Open, which: Deeper, on: boolean): Open {
+  return DEEPER.filter((one) => (one === which ? on : isOpen(open, one))).join("-") as Open;
+}
+
 export type State = Writable<Settings> & {
   m: number; // the multiplier, and its steps
   n: number;
   linear: boolean; // the axis of its bars
-  open: "" | "products" | "spectra" | "matrix"; // which of the deeper figures a link opens
+  open: Open; // the deeper figures that are open
   of: "first" | "second"; // whose matrix
 };
 
@@ -30,7 +54,7 @@ export const FIELDS = {
   m: POWER_REQUEST_FIELDS.factor,
   n: POWER_REQUEST_FIELDS.steps,
   linear: { kind: "flag", optional: false },
-  open: { kind: "choice", choices: ["", "products", "spectra", "matrix"], optional: false },
+  open: { kind: "choice", choices: OPEN, optional: false },
   of: { kind: "choice", choices: ["first", "second"], optional: false },
 } as const satisfies Fields;
 

@@ -278,6 +278,7 @@ export interface LessonReached {
   readonly most_steps: number;
   readonly everywhere: boolean;
   readonly rate: number;
+  readonly each_step: number;
   readonly horizon_steps: number | null;
 }
 
@@ -311,6 +312,11 @@ export interface LessonStep {
   readonly smallest_forget: number;
   readonly largest_forget: number;
   readonly shares: readonly LessonShare[];
+  readonly lag: number;
+  readonly gain: number | "zero" | "infinite" | "nan" | "padding";
+  readonly rnn_left: number | "zero" | "infinite" | "nan" | "padding";
+  readonly torch_left: number | "zero" | "infinite" | "nan" | "padding";
+  readonly torch_gain: number | "zero" | "infinite" | "nan" | "padding";
   readonly entered: number;
 }
 
@@ -379,6 +385,8 @@ export interface Matrix {
   readonly steps: readonly number[];
   readonly log10: readonly (number | "zero" | "infinite" | "nan" | "padding")[];
   readonly own: number | null;
+  readonly far_steps: number;
+  readonly far: number | null;
 }
 
 export interface ModelEntry {

@@ -115,6 +115,12 @@ def growth(which: str, query: str) -> float:
     return math.exp(measured(which, query).horizon().rate)
 
 
+def in_all(which: str, query: str) -> float:
+    """||dL/dc|| at the first step over that at the last, by all ways, measured."""
+    total = measured(which, query).log10_norm("d_c")
+    return float(10 ** (total[0, 0] - total[-1, 0]))
+
+
 def decades(which: str, query: str) -> float:
     """log10 of the total dL/dc at the first step, over its part along the carousel alone."""
     layer = measured(which, query)
@@ -152,4 +158,5 @@ RECIPES: dict[str, Callable[..., float]] = {
     "stacked_orthogonal": stacked_orthogonal,
     "growth": growth,
     "decades": decades,
+    "in_all": in_all,
 }
