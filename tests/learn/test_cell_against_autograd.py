@@ -98,9 +98,7 @@ def by_autograd(one: Network, loss: str) -> dict[str, Tensor]:
     found = torch.autograd.grad(
         loss_of(run["h"], loss), nodes, allow_unused=True, materialize_grads=True
     )
-    of = {
-        name: torch.stack(found[at * STEPS : (at + 1) * STEPS]) for at, name in enumerate(names)
-    }
+    of = {name: torch.stack(found[at * STEPS : (at + 1) * STEPS]) for at, name in enumerate(names)}
     return with_earlier(of)
 
 
@@ -133,7 +131,9 @@ def by_hand(one: Network) -> dict[str, Tensor]:
 def with_earlier(found: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state before a step has the gradient of the state after the step before."""
     nothing = torch.full((1, HIDDEN), math.nan, dtype=torch.float64)
-    before = {f"{name}_prev": torch.cat([nothing, found[name][:-1]]) for name in found.keys() & "hc"}
+    before = {
+        f"{name}_prev": torch.cat([nothing, found[name][:-1]]) for name in found.keys() & "hc"
+    }
     return found | before
 
 
