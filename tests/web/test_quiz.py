@@ -297,6 +297,9 @@ def test_a_storage_that_is_full_takes_no_answer_back(visit: Visit) -> None:
     page.get_by_role("button", name="To the overview").click()
     expect(page.locator(".scores")).to_contain_text("best 1 of 10")
     expect(page.locator(".note")).to_contain_text("keeps nothing more")
+    page.get_by_role("link", name="Lesson", exact=True).click()
+    page.get_by_role("link", name="Quiz", exact=True).click()
+    expect(page.locator(".note")).to_contain_text("keeps nothing more")
     page.reload()  # another visit: it has what fitted
     expect(page.get_by_role("heading", level=3)).to_have_text("✓ Right.")
 
