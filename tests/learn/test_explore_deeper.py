@@ -75,9 +75,25 @@ def test_the_matrix_is_that_of_the_flow() -> None:
 def test_of_long_sequences_every_nth_step_is_shown() -> None:
     settings = replace(SETTINGS, loss="every", steps=401)
     found = matrix(MatrixRequest(settings, "first"))
-    assert found.steps == tuple(range(0, 401, 3))
-    expected = measured(settings.first, settings).itemised([300], t_from=297).log10_h[0, 0, 0]
+    assert found.steps == tuple(range(1, 401, 3))  # the last step among them
+    expected = measured(settings.first, settings).itemised([301], t_from=298).log10_h[0, 0, 0]
     assert found.log10[100 * len(found.steps) + 99] == level(expected.item())
+
+
+@pytest.mark.parametrize("loss", ["last", "middle"])
+@pytest.mark.parametrize("steps", [2, 199, 200, 201, 300, 500])
+def test_the_only_loss_is_among_those_that_are_shown(loss: str, steps: int) -> None:
+    settings = replace(SETTINGS, loss=loss, steps=steps)
+    found = matrix(MatrixRequest(settings, "second"))
+    at = steps - 1 if loss == "last" else (steps - 1) // 2
+    row = found.losses.index(at)
+    d_h = measured(settings.second, settings).log10_norm("d_h")[:, 0]
+    for column, step in enumerate(found.steps):
+        value = found.log10[row * len(found.steps) + column]
+        if step > at:
+            assert value == "padding"
+        else:  # what the only loss sent is the whole gradient
+            assert value == pytest.approx(d_h[step].item(), abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,84 @@ def test_without_storage_a_visit_still_works(visit: Visit) -> None:
     expect(page.locator(".scores")).to_contain_text("best 7 of 10")
 
 
+def test_a_storage_that_is_full_takes_no_answer_back(visit: Visit) -> None:
+    page = visit("quiz?v=1&seed=3")
+    start(page)
+    (first, asked), *others = attempt(3)
+    answer(page, first, asked, right=True)  # the last one that is kept
+    page.evaluate("() => { Storage.prototype.setItem = () => { throw new Error('full'); }; }")
+    further(page)
+    for question, order in others:
+        answer(page, question, order, right=False)
+        further(page)
+    page.get_by_role("link", name="Lesson", exact=True).click()
+    page.get_by_role("link", name="Quiz", exact=True).click()
+    expect(page.locator("h2").first).to_have_text("1 of 10 right")
+    page.get_by_role("button", name="To the overview").click()
+    expect(page.locator(".scores")).to_contain_text("best 1 of 10")
+    expect(page.locator(".note")).to_contain_text("keeps nothing more")
+    page.get_by_role("link", name="Lesson", exact=True).click()
+    page.get_by_role("link", name="Quiz", exact=True).click()
+    expect(page.locator(".note")).to_contain_text("keeps nothing more")
+    page.reload()  # another visit: it has what fitted
+    expect(page.get_by_role("heading", level=3)).to_have_text("✓ Right.")
+
+
+def test_two_tabs_show_one_attempt(visit: Visit) -> None:
+    page = visit("quiz?v=1&seed=3")
+    start(page)
+    other = page.context.new_page()
+    other.goto(page.url)
+    (first, asked), (second, then), (third, last) = attempt(3)[:3]
+    other.get_by_role("radio").nth(
+        place(first, asked, right=False)
+    ).check()  # and no more than that
+    answer(page, first, asked, right=True)
+    expect(other.get_by_role("heading", level=3)).to_have_text("✓ Right.")
+    further(page)
+    expect(other.get_by_role("heading", level=2)).to_have_text("Question 2 of 10")
+    expect(other.locator("input:checked")).to_have_count(0)  # it was chosen for the first question
+    answer(other, second, then, right=True)
+    further(other)
+    answer(page, third, last, right=False)
+    kept = json.loads(page.evaluate(f"localStorage.getItem('{KEY}')"))["current"]["picked"]
+    assert kept == [
+        order.order[place(question, order, right=right)]
+        for (question, order), right in zip(attempt(3), (True, True, False), strict=False)
+    ]
+    page.get_by_role("button", name="Next question").click()
+    page.get_by_role("button", name="Leave this attempt").click()
+    page.get_by_role("button", name="Erase…").click()
+    page.get_by_role("button", name="Erase it").click()
+    expect(other.locator(".scores")).to_have_text("No attempt yet.")
+
+
+def test_the_keys_1_to_4_choose_while_the_options_have_the_focus(visit: Visit) -> None:
+    page = visit("quiz?v=1&seed=8")
+    start(page)
+    heading = page.get_by_role("heading", level=2)
+    expect(heading).to_be_focused()
+    page.keyboard.press("3")  # the focus is not among the options
+    expect(page.locator("input:checked")).to_have_count(0)
+    page.keyboard.press("Tab")
+    radios = page.get_by_role("radio")
+    for key in (2, 4, 1, 3):
+        page.keyboard.press(str(key))
+        expect(radios.nth(key - 1)).to_be_checked()
+        expect(radios.nth(key - 1)).to_be_focused()
+    for other in ("5", "0", "Control+1", "Alt+2"):
+        page.keyboard.press(other)
+        expect(radios.nth(2)).to_be_checked()
+    page.keyboard.press("Tab")
+    page.keyboard.press("1")  # on the button
+    expect(radios.nth(2)).to_be_checked()
+    question, asked = attempt(8)[0]
+    page.get_by_role("radio").nth(2).focus()
+    page.keyboard.press(str(place(question, asked, right=True) + 1))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=3)).to_have_text("✓ Right.")
+
+
 def test_a_whole_attempt_by_keyboard(visit: Visit) -> None:
     page = visit("quiz?v=1&seed=8")
     page.evaluate("document.querySelector('main h1').focus()")

@@ -150,7 +150,8 @@ def gradients(layer: LayerFlow, values: Mapping[str, Tensor]) -> dict[str, Scale
     """dL by what the diagram shows, by name; of a gate k by its pre-activation, a_k."""
     trace = layer.trace
     d_h = double(trace.d_h)
-    lin = trace.cell.linearise(trace.trajectory, trace.weights)
+    # The gradient of 1997 goes through no peephole, so neither do its factors.
+    lin = trace.cell.linearise(trace.trajectory, trace.weights, trace.gradient == "1997")
     rows = lin.from_h.unbind(-2)
     if trace.d_c is not None:
         assert lin.from_c is not None

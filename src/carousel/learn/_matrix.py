@@ -48,7 +48,10 @@ def matrix(request: MatrixRequest, proceed: Callable[[], None] = lambda: None) -
     layer = measured(one, settings)
     proceed()
     width = math.ceil(settings.steps / MOST)
-    shown = range(0, settings.steps, width)
+    # With one loss, its step is among those that are shown; else the last one is.
+    last = settings.steps - 1
+    at = {"last": last, "middle": last // 2, "every": last}[settings.loss]
+    shown = range(at % width, settings.steps, width)
     found = layer.itemised(list(shown))
     norms = found.log10_h[:, list(shown), 0]
     log10 = [

@@ -27,4 +27,7 @@ def share(hits: int, count: int) -> Share:
     p = hits / count
     centre = (p + Z**2 / (2 * count)) / (1 + Z**2 / count)
     margin = Z / (1 + Z**2 / count) * math.sqrt(p * (1 - p) / count + Z**2 / (4 * count**2))
-    return Share(hits, count, p, max(0.0, centre - margin), min(1.0, centre + margin))
+    # Without a hit, or without a miss, an end is the share itself, which rounding would pass by.
+    low = 0.0 if hits == 0 else centre - margin
+    high = 1.0 if hits == count else centre + margin
+    return Share(hits, count, p, low, high)

@@ -40,11 +40,6 @@ export function isOfAnotherVersion(query: string): boolean {
   return (new URLSearchParams(query).get("v") ?? VERSION) !== VERSION;
 }
 
-/** Goes to a part, with a new entry in the history. */
-export function go(part: string, query = ""): void {
-  window.location.hash = query ? `/${part}?${query}` : `/${part}`;
-}
-
 /** Writes the state of the part that is shown into the address; the history keeps its length. */
 export function keep(part: string, query: string): void {
   if (address.part !== part) return;
