@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from carousel.learn import AccuracySpec, SentenceSpec, agreement_accuracy, ask_sentence
+from carousel.tasks import read_sentence
 from web_pages import Visit
 
 NAMES = {"rnn": "RNN", "lstm": "LSTM"}
@@ -143,3 +144,26 @@ def test_a_horizon_is_said_where_there_is_one(visit: Visit) -> None:
         expect(page.get_by_test_id("meaning")).to_contain_text("sizes are no ranking")
         said = [one.horizon for one in ask_sentence(given).predictions if one.horizon]
         assert page.get_by_test_id("horizons").locator("li").count() == len(said)
+
+
+def test_the_address_is_followed(visit: Visit) -> None:
+    """Also where a link within the page, or the browser's own buttons, change it."""
+    page = visit("sentences?v=1&distance=25&seed=7&which=d_h")
+    distance = page.get_by_role("slider", name="Distance", exact=True)
+    assert distance.input_value() == "25"
+    page.evaluate("location.hash = '#/sentences?v=1&distance=5&attractors=0&longer=1'")
+    page.wait_for_function("() => document.querySelector('main input[type=range]').value === '5'")
+    assert page.get_by_role("radio", name="of each word").is_checked()
+    assert page.get_by_role("radio", name="31 to 100").is_checked()
+    page.go_back()
+    page.wait_for_function("() => document.querySelector('main input[type=range]').value === '25'")
+    assert page.get_by_role("radio", name="of the state h").is_checked()
+
+
+def test_a_sentence_of_the_training_is_said_to_be_one(visit: Visit) -> None:
+    for text in ("the cat near the dogs sits", "the cat near our dogs sits"):
+        page = visit(f"sentences?v=1&own={text.replace(' ', '+')}")
+        trained = read_sentence(text.split()).part == "training"
+        said = page.locator("main p").first.inner_text()
+        assert ("may have met" in said) == trained
+        assert ("in neither one’s training" in said) == (not trained)

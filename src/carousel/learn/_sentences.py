@@ -105,6 +105,7 @@ class SentenceAnswer:
     wrong_form: str
     predictions: tuple[Prediction, ...]  # rnn, lstm
     smallest_log10: float  # below it, float32 has no normal number
+    part: Literal["training", "validation", "test"]  # that the words before the verb belong to
 
 
 def ask_sentence(spec: SentenceSpec, proceed: Callable[[], None] = lambda: None) -> SentenceAnswer:
@@ -132,6 +133,7 @@ def ask_sentence(spec: SentenceSpec, proceed: Callable[[], None] = lambda: None)
         wrong_form=other_number(right),
         predictions=tuple(answers),
         smallest_log10=math.log10(torch.finfo(torch.float32).tiny),
+        part=sentence.part,
     )
 
 

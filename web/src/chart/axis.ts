@@ -23,6 +23,11 @@ export function plainTicks(low: number, high: number, most = 6): Tick[] {
   return ticks(low, high, most).map((at) => ({ at, text: `${at}` }));
 }
 
+/** Ticks of an axis of steps, ranks or words, of which there are no halves. */
+export function wholeTicks(low: number, high: number, most = 6): Tick[] {
+  return plainTicks(low, high, most).filter((tick) => Number.isInteger(tick.at));
+}
+
 /** The smallest and the largest number, with room; a range of one decade at least. */
 export function extent(lines: readonly (readonly Level[])[]): [number, number] {
   let [low, high] = [Infinity, -Infinity];

@@ -38,9 +38,12 @@ test("zero, infinity and NaN are said by name", () => {
   const first = curves("A", ["zero", 0]);
   const second = curves("A", ["nan", "infinite"]);
   expect(gradientSentence({ first, second, loss_step: 1 }, "last")).toBe(
-    "For each 1 of ‖dL/dh‖ at step 1, where the loss is, step 0 gets exactly zero (A, first) and not a number (A, second).",
+    "For each 1 of ‖dL/dh‖ at step 1, where the loss is, step 0 gets exactly zero (A, first) and not a number, where it is infinite at the loss (A, second).",
   );
-  expect(gradientSentence({ first, second, loss_step: 0 }, "last")).toContain("There is one step");
+  const [one, other] = [curves("A", ["zero"]), curves("B", [0])];
+  expect(gradientSentence({ first: one, second: other, loss_step: 0 }, "last")).toContain(
+    "There is one step",
+  );
 });
 
 test("two networks of one name can be told apart", () => {
@@ -129,4 +132,11 @@ test("lines that lie upon each other are named", () => {
   const pairs = [...flat.slice(1, 3), line("e", "zero", 0), line("f", 0, 0)];
   expect(togetherSentence(pairs)).toBe("Upon each other lie b = f; and c = e.");
   expect(togetherSentence(flat.slice(1, 3))).toBe("");
+});
+
+test("two steps with the loss at the first are two", () => {
+  const [first, second] = [curves("A", [-1, "zero"]), curves("B", [0, "zero"])];
+  expect(gradientSentence({ first, second, loss_step: 0 }, "middle")).toBe(
+    "The loss is at step 0: 0.1 (A) and 1 (B). Nothing after step 0 reaches the loss: the gradient there is exactly zero.",
+  );
 });

@@ -8,7 +8,8 @@ import type { Curves, Exploration, Matrix, Power, Products, Spectra } from "../l
  */
 export function gradientSentence(found: Exploration, loss: string): string {
   const at = found.loss_step;
-  if (at === 0) return `There is one step: ${pair(found, (one) => own(one, 0))}.`;
+  const steps = found.first.d_h.length;
+  if (steps === 1) return `There is one step: ${pair(found, (one) => own(one, 0))}.`;
   if (loss === "every") {
     const each = pair(found, (one) => own(one, 0));
     return `Each step has a loss of its own. At step 0, ‖dL/dh‖ is ${each}; how much of that comes from how far is in the itemised matrix.`;
@@ -18,9 +19,10 @@ export function gradientSentence(found: Exploration, loss: string): string {
   const shares = pair(found, (one) => left(one, at) + (same ? "" : ` of ‖dL/d${kept(one)}‖`));
   const of = same ? ` of ‖dL/d${states[0]}‖` : "";
   const after =
-    at < found.first.d_h.length - 1
+    at < steps - 1
       ? ` Nothing after step ${at} reaches the loss: the gradient there is exactly zero.`
       : "";
+  if (at === 0) return `The loss is at step 0: ${pair(found, (one) => own(one, 0))}.${after}`;
   return `For each 1${of} at step ${at}, where the loss is, step 0 gets ${shares}.${after}`;
 }
 
@@ -47,7 +49,8 @@ function kept(one: Curves): "c" | "h" {
 function left(one: Curves, at: number): string {
   const levels = one.d_c.length ? one.d_c : one.d_h;
   const [begin, end] = [levels[0] ?? "padding", levels[at] ?? "padding"];
-  if (typeof begin !== "number" || typeof end !== "number") return spoken(begin);
+  if (typeof end !== "number") return `${spoken(begin)}, where it is ${spoken(end)} at the loss`;
+  if (typeof begin !== "number") return spoken(begin);
   return spoken(begin - end);
 }
 

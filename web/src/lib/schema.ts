@@ -609,6 +609,7 @@ export interface SentenceAnswer {
   readonly wrong_form: string;
   readonly predictions: readonly Prediction[];
   readonly smallest_log10: number;
+  readonly part: "training" | "validation" | "test";
 }
 
 export interface SpectrumOf {

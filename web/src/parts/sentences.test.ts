@@ -17,6 +17,7 @@ const prediction = (cell: "rnn" | "lstm", right: boolean, share: number): Predic
 });
 
 const answer: SentenceAnswer = {
+  part: "test",
   words: [
     { text: "the", role: "" },
     { text: "cat", role: "subject" },
