@@ -378,3 +378,14 @@ def test_more_steps_than_values_are_joined() -> None:
     activation = flow["decoder.l0"].gates["z"].double().reshape(1250, -1)
     assert gate["mean"] == pytest.approx(activation.mean(dim=1).tolist(), abs=1e-5)
     assert gate["high"] == pytest.approx(activation.quantile(0.9, dim=1).tolist(), abs=1e-5)
+
+
+def test_what_goes_with_a_finding_does_not_stand_alone() -> None:
+    """One layer of NaN: the finding says where it arose, and nothing else is to be said."""
+    model = nn.Sequential(nn.LSTM(3, 4))
+    with torch.no_grad():
+        model[0].weight_hh_l0.fill_(float("nan"))
+    flow = carousel.measure(model, lambda: model(torch.randn(6, 2, 3))[0].sum())
+    found = asked("model", viewed(flow))
+    assert [one["rule"] for one in found["findings"]].count("nonfinite") == 1
+    assert found["faults"] == []

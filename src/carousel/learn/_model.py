@@ -6,7 +6,7 @@ and for what costs more (maps of all sequences, products of Jacobians) where som
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from carousel._errors import CarouselError
 from carousel.flow import Flow, LayerFlow
 from carousel.learn._request import Text
 from carousel.report import (
+    ELSEWHERE,
     FindingSummary,
     LayerSummary,
     Measured,
@@ -200,14 +201,18 @@ def model_overview(
             )
             for layer in flow.layers
         ),
-        faults=tuple(
-            fault
-            for fault in data.faults
-            if not any(fault.endswith(found.sentence) for found in flow.findings)
-        ),
+        faults=beside(data.faults, flow.findings),
         remarks=tuple(view.flow.remarks),
         findings=grouped(flow.findings, keys),
     )
+
+
+def beside(faults: Sequence[str], findings: Sequence[FindingSummary]) -> tuple[str, ...]:
+    """The faults that no finding says, and what goes with one that a finding says."""
+    told = [fault for fault in faults if not any(fault.endswith(f.sentence) for f in findings)]
+    if len(told) == len(faults):
+        return tuple(told)
+    return tuple(fault for fault in told if ELSEWHERE not in fault)
 
 
 def served(view: ModelView | None) -> ModelView:

@@ -23,6 +23,7 @@ __all__ = ["ModelProducts", "ModelProductsRequest", "model_products"]
 SPECTRAL = 5e9  # up to here the largest singular value of every product is found
 MOST = 5e10  # and up to here the Frobenius norm
 VALUES = 2e9  # of the decomposition, which takes more for each step
+MOST_KNOWN = 64  # answers that are kept, to be given again
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def model_products(
     found = view.known.get(request)
     if not isinstance(found, ModelProducts):
         found = computed(request, layer, proceed)
+        while len(view.known) >= MOST_KNOWN:  # the oldest gives way
+            del view.known[next(iter(view.known))]
         view.known[request] = found
     return found
 

@@ -11,7 +11,7 @@ from carousel.report._schema import (
     RemedySummary,
     ReportData,
 )
-from carousel.report._summary import cell_categories, cells, level
+from carousel.report._summary import ELSEWHERE, cell_categories, cells, level
 from carousel.report._words import (
     certificate_sentence,
     course_sentence,
@@ -22,6 +22,7 @@ from carousel.report._words import (
 )
 
 __all__ = [
+    "ELSEWHERE",
     "FindingSummary",
     "LayerSummary",
     "Level",

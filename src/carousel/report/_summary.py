@@ -30,10 +30,11 @@ from carousel.report._schema import (
     Series,
 )
 
-__all__ = ["FactValue", "summarise"]
+__all__ = ["ELSEWHERE", "FactValue", "summarise"]
 
 FactValue = str | float
 
+ELSEWHERE = "What is not finite elsewhere"  # how a fault begins that goes with the one before it
 MOST_BINS = 2000  # up to so many steps each has its own bin
 MOST_COLUMNS = 160  # of a heat map
 MOST_ROWS = 24
@@ -113,7 +114,7 @@ def faults_of(flow: FlowSummary) -> list[str]:
     faults = [where + found.sentence for found in flow.nonfinite[:1]]
     if len(flow.nonfinite) > 1:
         others = ", ".join(dict.fromkeys(found.layer for found in flow.nonfinite[1:]))
-        faults.append(f"{where}What is not finite elsewhere, in {others}, was computed later.")
+        faults.append(f"{where}{ELSEWHERE}, in {others}, was computed later.")
     located = {found.layer for found in flow.nonfinite}
     for layer in flow.layers:
         if layer.name not in located:
