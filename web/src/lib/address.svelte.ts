@@ -24,9 +24,14 @@ export const address: Address = $state(current());
 /** The query that each part had last: the navigation leads back to it, locks included. */
 const left: Record<string, string> = $state({ [address.part]: address.query });
 
+/** Whether an address came that another version of the page made; until the reader was told. */
+export const notice = $state({ another: isOfAnotherVersion(address.query) });
+
 window.addEventListener("hashchange", () => {
   Object.assign(address, current());
   left[address.part] = address.query;
+  // Before the parts write their own state over it.
+  if (isOfAnotherVersion(address.query)) notice.another = true;
 });
 
 /** The address of a part, as it was left. */
