@@ -12,7 +12,6 @@ request as the browser sees it, and from its answer to the frame.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import statistics
@@ -23,6 +22,7 @@ import time
 from playwright.sync_api import Page, sync_playwright
 
 from carousel.serve._api import answer
+from carousel.serve._json import encoded
 
 MOVE = """
 async ([name, at, moves]) => {
@@ -114,7 +114,7 @@ def server_parts(units: int, steps: int) -> None:
         result = answer("explore", body | {"seed": seed})
         processor.append(1e3 * (time.process_time() - used))
         middle = time.perf_counter()
-        size = len(json.dumps(result, separators=(",", ":")))
+        size = len(encoded(result))
         computing.append(1e3 * (middle - start))
         writing.append(1e3 * (time.perf_counter() - middle))
     told("compute", computing)
