@@ -1,5 +1,6 @@
 """What the page and the quiz teach with: real networks behind every figure."""
 
+from carousel.learn._agreement_accuracy import AccuracySpec, AccuracyTable, agreement_accuracy
 from carousel.learn._cell import CellGradient, CellRun, CellSettings, CellValues, run_cell
 from carousel.learn._code import Code, CodeRequest, code
 from carousel.learn._deeper import (
@@ -37,13 +38,10 @@ from carousel.learn._power import Power, PowerRequest, power
 from carousel.learn._presets import PRESETS, Nothing, Preset, Presets, presets
 from carousel.learn._request import Items, Range, Text, parse
 from carousel.learn._sentences import (
-    AccuracySpec,
-    AccuracyTable,
     Beginning,
     Continuation,
     SentenceAnswer,
     SentenceSpec,
-    agreement_accuracy,
     ask_sentence,
     continue_sentence,
 )

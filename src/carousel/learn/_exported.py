@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
+from carousel.learn._agreement_accuracy import AccuracySpec
 from carousel.learn._cell import CellSettings
 from carousel.learn._code import CodeRequest
 from carousel.learn._lesson import LessonRequest
@@ -13,7 +14,7 @@ from carousel.learn._lesson_networks import settings_of_figures
 from carousel.learn._matrix import MatrixRequest
 from carousel.learn._power import PowerRequest
 from carousel.learn._presets import PRESETS, Nothing
-from carousel.learn._sentences import AccuracySpec, SentenceSpec
+from carousel.learn._sentences import SentenceSpec
 from carousel.learn._settings import CELLS, Network, Settings
 from carousel.learn.quiz import BankRequest, bank, settings_of
 
